@@ -1,0 +1,11 @@
+//! The words every room uses: identifiers, clocks and the limits that bound everything.
+//!
+//! Takes nothing and knows nothing of mail. Must never grow: I/O, a clock that is read here
+//! (time is always passed in), or a type that only one room needs.
+
+pub mod ids;
+pub mod limits;
+pub mod time;
+
+pub use ids::{MessageId, RecipientIndex, RecipientKey, ShardId, StreamId};
+pub use time::{Monotonic, WallTime};

@@ -1,0 +1,413 @@
+//! Addresses of the envelope: mailboxes, domains and paths (RFC 5321 §4.1.2, RFC 6531 §3.3).
+//!
+//! What is accepted is exactly what the grammar allows, with one leniency that the wire needs: a
+//! source route before a path is read and dropped (RFC 5321 appendix C). A local-part keeps its
+//! spelling and is never interpreted: `%` and `!` are ordinary characters.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use compact_str::CompactString;
+
+use crate::base::limits::{DOMAIN_BYTES_MAX, LOCAL_PART_BYTES_MAX, PATH_BYTES_MAX};
+
+/// A mailbox: `local-part@domain`, or `postmaster` alone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Mailbox {
+    text: CompactString,
+    /// Where the `@` is; the length of the text for a bare postmaster.
+    at: u16,
+}
+
+/// The reverse-path of MAIL.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ReversePath {
+    /// `<>`: a report; nothing is ever reported back.
+    Null,
+    /// A mailbox.
+    Mailbox(Mailbox),
+}
+
+/// The forward-path of RCPT. `<Postmaster>` without a domain is a mailbox whose domain is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ForwardPath(pub Mailbox);
+
+/// A domain name or address literal as the peer may spell it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Domain {
+    /// A name in the spelling of its source, without a trailing dot.
+    Name(CompactString),
+    /// An address literal: `[192.0.2.1]`, `[IPv6:2001:db8::1]`.
+    Literal(IpAddr),
+}
+
+/// Why a text is not an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Nothing there, or an empty local-part or domain.
+    #[error("empty address")]
+    Empty,
+    /// No `@`.
+    #[error("no domain")]
+    NoDomain,
+    /// The local-part breaks the grammar.
+    #[error("bad local-part")]
+    LocalPart,
+    /// The domain breaks the grammar.
+    #[error("bad domain")]
+    Domain,
+    /// The address literal breaks the grammar.
+    #[error("bad address literal")]
+    Literal,
+    /// No angle brackets, or not one pair.
+    #[error("path not in angle brackets")]
+    Brackets,
+    /// Longer than RFC 5321 §4.5.3.1 allows.
+    #[error("too long")]
+    TooLong,
+    /// Not UTF-8, or 8-bit where SMTPUTF8 was not asked for.
+    #[error("non-ASCII address needs SMTPUTF8")]
+    NonAscii,
+}
+
+impl Mailbox {
+    /// Parses `local-part@domain`. Non-ASCII text is accepted only with `smtputf8`.
+    pub fn parse(text: &str, smtputf8: bool) -> Result<Mailbox, AddressError> {
+        if !smtputf8 && !text.is_ascii() {
+            return Err(AddressError::NonAscii);
+        }
+        let end = local_part_end(text)?;
+        let domain = text[end..].strip_prefix('@').ok_or(AddressError::NoDomain)?;
+        Domain::parse(domain)?;
+        if end > LOCAL_PART_BYTES_MAX || text.len() + 2 > PATH_BYTES_MAX {
+            return Err(AddressError::TooLong);
+        }
+        Ok(Mailbox { text: CompactString::new(text), at: end as u16 })
+    }
+
+    /// The bare `postmaster` that every server accepts (RFC 5321 §4.1.1.3).
+    pub fn postmaster() -> Mailbox {
+        Mailbox { text: CompactString::const_new("postmaster"), at: 10 }
+    }
+
+    /// The whole address.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The local-part in the sender's spelling, quotes included.
+    pub fn local_part(&self) -> &str {
+        &self.text[..usize::from(self.at)]
+    }
+
+    /// The local-part without quoting: what a directory knows.
+    pub fn local_part_unquoted(&self) -> Cow<'_, str> {
+        let local = self.local_part();
+        match local.strip_prefix('"').and_then(|l| l.strip_suffix('"')) {
+            None => Cow::Borrowed(local),
+            Some(inner) if !inner.contains('\\') => Cow::Borrowed(inner),
+            Some(inner) => {
+                let mut plain = String::with_capacity(inner.len());
+                let mut chars = inner.chars();
+                while let Some(c) = chars.next() {
+                    plain.extend(if c == '\\' { chars.next() } else { Some(c) });
+                }
+                Cow::Owned(plain)
+            }
+        }
+    }
+
+    /// The domain in the sender's spelling; empty for a bare postmaster.
+    pub fn domain(&self) -> &str {
+        self.text.get(usize::from(self.at) + 1..).unwrap_or("")
+    }
+
+    /// The domain as routing and directories compare it: A-labels, lower case.
+    pub fn domain_key(&self) -> Cow<'_, str> {
+        domain_key(self.domain())
+    }
+
+    /// All octets are US-ASCII.
+    pub fn is_ascii(&self) -> bool {
+        self.text.is_ascii()
+    }
+}
+
+/// A domain as routing and directories compare it: A-labels, lower case, no trailing dot.
+pub fn domain_key(domain: &str) -> Cow<'_, str> {
+    let domain = domain.strip_suffix('.').unwrap_or(domain);
+    if domain.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase()) {
+        return Cow::Borrowed(domain);
+    }
+    if domain.is_ascii() {
+        return Cow::Owned(domain.to_ascii_lowercase());
+    }
+    match idna::domain_to_ascii(domain) {
+        Ok(ascii) => Cow::Owned(ascii),
+        Err(_) => Cow::Owned(domain.to_lowercase()),
+    }
+}
+
+impl fmt::Display for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl ReversePath {
+    /// Parses the path of MAIL with its angle brackets.
+    pub fn parse(path: &str, smtputf8: bool) -> Result<ReversePath, AddressError> {
+        match unbracket(path)? {
+            "" => Ok(ReversePath::Null),
+            address => Ok(ReversePath::Mailbox(Mailbox::parse(strip_source_route(address)?, smtputf8)?)),
+        }
+    }
+
+    /// The address without brackets; empty for the null reverse-path.
+    pub fn as_str(&self) -> &str {
+        match self {
+            ReversePath::Null => "",
+            ReversePath::Mailbox(mailbox) => mailbox.as_str(),
+        }
+    }
+
+    /// The mailbox, if it is one.
+    pub fn mailbox(&self) -> Option<&Mailbox> {
+        match self {
+            ReversePath::Null => None,
+            ReversePath::Mailbox(mailbox) => Some(mailbox),
+        }
+    }
+
+    /// `<>`.
+    pub fn is_null(&self) -> bool {
+        matches!(self, ReversePath::Null)
+    }
+}
+
+impl ForwardPath {
+    /// Parses the path of RCPT with its angle brackets; `<Postmaster>` is one (RFC 5321 §4.1.1.3).
+    pub fn parse(path: &str, smtputf8: bool) -> Result<ForwardPath, AddressError> {
+        let address = unbracket(path)?;
+        if address.is_empty() {
+            return Err(AddressError::Empty);
+        }
+        if address.eq_ignore_ascii_case("postmaster") {
+            return Ok(ForwardPath(Mailbox::postmaster()));
+        }
+        Ok(ForwardPath(Mailbox::parse(strip_source_route(address)?, smtputf8)?))
+    }
+
+    /// The address without brackets.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The mailbox.
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.0
+    }
+}
+
+fn unbracket(path: &str) -> Result<&str, AddressError> {
+    if path.len() > PATH_BYTES_MAX * 2 {
+        return Err(AddressError::TooLong); // a source route may make it longer, within reason
+    }
+    path.strip_prefix('<').and_then(|p| p.strip_suffix('>')).ok_or(AddressError::Brackets)
+}
+
+/// Drops `@a,@b:` (RFC 5321 §4.1.2 `A-d-l`, appendix C): accepted, checked, ignored.
+fn strip_source_route(address: &str) -> Result<&str, AddressError> {
+    if !address.starts_with('@') {
+        return Ok(address);
+    }
+    let (route, mailbox) = address.split_once(':').ok_or(AddressError::Domain)?;
+    for hop in route.split(',') {
+        Domain::parse(hop.strip_prefix('@').ok_or(AddressError::Domain)?)?;
+    }
+    Ok(mailbox)
+}
+
+impl Domain {
+    /// Parses a domain name or an address literal of RFC 5321 §4.1.3.
+    pub fn parse(text: &str) -> Result<Domain, AddressError> {
+        if text.is_empty() {
+            return Err(AddressError::Empty);
+        }
+        if text.len() > DOMAIN_BYTES_MAX {
+            return Err(AddressError::TooLong);
+        }
+        if let Some(literal) = text.strip_prefix('[') {
+            let literal = literal.strip_suffix(']').ok_or(AddressError::Literal)?;
+            return address_literal(literal).map(Domain::Literal);
+        }
+        if text.split('.').all(is_label) {
+            Ok(Domain::Name(CompactString::new(text)))
+        } else {
+            Err(AddressError::Domain)
+        }
+    }
+
+    /// A name with at least two labels, not all digits at the end: what a public host says in EHLO.
+    pub fn is_fqdn(&self) -> bool {
+        match self {
+            Domain::Literal(_) => true,
+            Domain::Name(name) => match name.rsplit_once('.') {
+                Some((_, top)) => !top.bytes().all(|b| b.is_ascii_digit()),
+                None => false,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Domain::Name(name) => f.write_str(name),
+            Domain::Literal(IpAddr::V4(ip)) => write!(f, "[{ip}]"),
+            Domain::Literal(IpAddr::V6(ip)) => write!(f, "[IPv6:{ip}]"),
+        }
+    }
+}
+
+/// A label: letters, digits, hyphens inside, underscores as the world uses them, U-labels.
+fn is_label(label: &str) -> bool {
+    let ldh = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b >= 0x80;
+    let bytes = label.as_bytes();
+    matches!(bytes.len(), 1..=63)
+        && bytes.iter().all(|&b| ldh(b))
+        && bytes.first() != Some(&b'-')
+        && bytes.last() != Some(&b'-')
+        && label.chars().all(|c| c.is_ascii() || !(c.is_control() || c.is_whitespace()))
+}
+
+fn address_literal(text: &str) -> Result<IpAddr, AddressError> {
+    let tagged = text.get(..5).filter(|tag| tag.eq_ignore_ascii_case("IPv6:"));
+    match tagged {
+        Some(_) => text[5..].parse::<Ipv6Addr>().map(IpAddr::V6).map_err(|_| AddressError::Literal),
+        None => text.parse::<Ipv4Addr>().map(IpAddr::V4).map_err(|_| AddressError::Literal),
+    }
+}
+
+/// Where the local-part ends: a dot-string or a quoted-string of RFC 5321 §4.1.2.
+fn local_part_end(text: &str) -> Result<usize, AddressError> {
+    if text.is_empty() {
+        return Err(AddressError::Empty);
+    }
+    if text.starts_with('"') { quoted_string_end(text) } else { dot_string_end(text) }
+}
+
+fn quoted_string_end(text: &str) -> Result<usize, AddressError> {
+    let mut chars = text.char_indices().skip(1);
+    while let Some((i, c)) = chars.next() {
+        match c {
+            '"' if i == 1 => return Err(AddressError::LocalPart),
+            '"' => return Ok(i + 1),
+            '\\' => match chars.next() {
+                Some((_, ' '..='~')) => {}
+                _ => return Err(AddressError::LocalPart),
+            },
+            ' '..='~' => {}
+            c if !c.is_ascii() && !c.is_control() => {}
+            _ => return Err(AddressError::LocalPart),
+        }
+    }
+    Err(AddressError::LocalPart)
+}
+
+fn dot_string_end(text: &str) -> Result<usize, AddressError> {
+    let end = text.find('@').ok_or(AddressError::NoDomain)?;
+    let atoms_ok = end > 0 && text[..end].split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext));
+    if atoms_ok { Ok(end) } else { Err(AddressError::LocalPart) }
+}
+
+fn is_atext(c: char) -> bool {
+    c.is_ascii_alphanumeric()
+        || "!#$%&'*+-/=?^_`{|}~".contains(c)
+        || (!c.is_ascii() && !c.is_control() && !c.is_whitespace())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ok(text: &str) -> Mailbox {
+        Mailbox::parse(text, true).unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    #[test]
+    fn splits_at_the_last_quote_not_the_first_at() {
+        let mailbox = ok("\"a@b\\\"c\"@Example.ORG");
+        assert_eq!(mailbox.local_part(), "\"a@b\\\"c\"");
+        assert_eq!(mailbox.local_part_unquoted(), "a@b\"c");
+        assert_eq!(mailbox.domain(), "Example.ORG");
+        assert_eq!(mailbox.domain_key(), "example.org");
+    }
+
+    #[test]
+    fn both_spellings_of_a_domain_route_alike() {
+        assert_eq!(ok("a@B\u{fc}cher.example").domain_key(), ok("a@xn--bcher-kva.example").domain_key());
+    }
+
+    #[test]
+    fn refuses_what_the_grammar_refuses() {
+        for text in [
+            "",
+            "@",
+            "a",
+            "a@",
+            "@b",
+            "a..b@c",
+            ".a@b",
+            "a.@b",
+            "a b@c",
+            "a@b c",
+            "a@-b.c",
+            "a@b-.c",
+            "a@b..c",
+            "a@.b",
+            "a@b.",
+            "\"a@b",
+            "\"\"@b",
+            "a@[1.2.3]",
+            "a@[IPv6:zz]",
+            "a@[1.2.3.4",
+            "a@b@c",
+            "a\r\n@b",
+            "a@b\0",
+            "a@b(c)",
+            "a(b)@c",
+        ] {
+            assert!(Mailbox::parse(text, true).is_err(), "{text:?}");
+        }
+        assert_eq!(Mailbox::parse("j\u{f6}rg@b", false), Err(AddressError::NonAscii));
+        assert_eq!(Mailbox::parse(&format!("{}@b", "a".repeat(65)), false), Err(AddressError::TooLong));
+    }
+
+    #[test]
+    fn paths_know_null_postmaster_and_source_routes() {
+        assert_eq!(ReversePath::parse("<>", false), Ok(ReversePath::Null));
+        assert_eq!(ForwardPath::parse("<>", false), Err(AddressError::Empty));
+        assert_eq!(ForwardPath::parse("<PostMaster>", false).map(|p| p.as_str().to_owned()), Ok("postmaster".into()));
+        assert_eq!(ForwardPath::parse("<@a.b,@c.d:x@y.z>", false).map(|p| p.as_str().to_owned()), Ok("x@y.z".into()));
+        assert_eq!(ReversePath::parse("a@b", false), Err(AddressError::Brackets));
+    }
+
+    proptest! {
+        #[test]
+        fn what_parses_is_its_parts(text in "[ -~]{0,80}") {
+            if let Ok(mailbox) = Mailbox::parse(&text, false) {
+                prop_assert_eq!(format!("{}@{}", mailbox.local_part(), mailbox.domain()), text);
+            }
+        }
+
+        #[test]
+        fn never_panics(text in ".{0,300}") {
+            let _ = Mailbox::parse(&text, true);
+            let _ = ReversePath::parse(&text, true);
+            let _ = ForwardPath::parse(&text, false);
+        }
+    }
+}
