@@ -18,5 +18,7 @@
 //! in the list of `ARCHITECTURE.md`; `tests/structure.rs` fails on an arrow that points up.
 
 pub mod base;
+pub mod cli;
 pub mod mail;
 pub mod observe;
+pub mod shard;
