@@ -19,6 +19,7 @@
 
 pub mod base;
 pub mod cli;
+pub mod control;
 pub mod mail;
 pub mod observe;
 pub mod shard;
