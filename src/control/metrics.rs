@@ -122,7 +122,7 @@ impl Collector for Shards {
                 buckets.push((bound as f64 / 1e6, upto - below));
                 below = upto;
             }
-            buckets.push((f64::MAX, histogram.len() - below));
+            buckets.push((f64::INFINITY, histogram.len() - below));
             let sum = histogram.mean() * histogram.len() as f64 / 1e6;
             metric.encode_histogram::<prometheus_client::encoding::NoLabelSet>(sum, histogram.len(), &buckets, None)?;
         }
