@@ -23,3 +23,4 @@ pub mod control;
 pub mod mail;
 pub mod observe;
 pub mod shard;
+pub mod spool;

@@ -28,6 +28,14 @@ pub const INLINE_CONTENT_BYTES_MAX: usize = 256 * 1024;
 pub const EXTENT_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one batch of the group commit.
 pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of one frame, header included: one commit.
+pub const FRAME_BYTES_MAX: usize = BATCH_BYTES_MAX - BATCH_ALIGNMENT;
+/// Octets of a key of a stream fact.
+pub const FACT_KEY_BYTES_MAX: usize = 64;
+/// Octets of the value of a stream fact.
+pub const FACT_VALUE_BYTES_MAX: usize = 4096;
+/// Keys of facts in one stream.
+pub const FACTS_MAX: usize = 256;
 /// Smallest segment a configuration may ask for.
 pub const SEGMENT_BYTES_MIN: u64 = 8 * 1024 * 1024;
 /// Batches start on this boundary, so that bytes once acknowledged are never rewritten.

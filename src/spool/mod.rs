@@ -1,0 +1,30 @@
+//! The spool: accepted mail on stable storage, and all that is ever said about it.
+//!
+//! Takes messages and status records; gives acknowledgements that mean what they say, messages read
+//! back and verified, and at start the queue's facts. `docs/spool-format.md` is the contract with the disk.
+//!
+//! ```text
+//! commit -> [waiting frames] -> batch -> one write, one sync -> observer, waiters
+//!                                 |
+//!                segments: ready -> active -> closed -> sealed -> ready (recycled)
+//! ```
+//!
+//! Invariants:
+//! * What is acknowledged `durable` was synced; nothing that failed to sync is ever acknowledged or read.
+//! * A record handed to the spool belongs to the writer: dropping the caller's future withdraws nothing.
+//! * All records about a message go to the stream that holds it.
+//! * A status is on disk for as long as a copy of its message is.
+//! * A page that holds acknowledged bytes is never written again.
+//!
+//! Must never be added: a lock, a clock that is read, policy about when mail is due, and any I/O that
+//! does not go through [`storage::Storage`].
+
+pub mod bulk;
+mod error;
+mod message;
+pub mod settings;
+pub mod storage;
+
+pub use error::{CommitError, Damage, DamageKind, Health, OpenError, ReadError};
+pub use message::{Body, Extent, Extents, Message, Record, Recovered, RecoveredRecipient, Stored};
+pub use settings::{Durability, Settings};
