@@ -47,7 +47,9 @@ impl CommitError {
         match self {
             CommitError::Full | CommitError::Busy => Reply::new(452, (4, 3, 1), "Insufficient system storage"),
             CommitError::TooLarge => Reply::new(552, (5, 3, 4), "Message too large"),
-            CommitError::Sick | CommitError::Streams => Reply::new(451, (4, 3, 0), "Local storage error, try again later"),
+            CommitError::Sick | CommitError::Streams => {
+                Reply::new(451, (4, 3, 0), "Local storage error, try again later")
+            }
             CommitError::Closing => Reply::new(421, (4, 3, 2), "Service is shutting down"),
         }
     }
