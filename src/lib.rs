@@ -22,5 +22,6 @@ pub mod cli;
 pub mod control;
 pub mod mail;
 pub mod observe;
+pub mod schema;
 pub mod shard;
 pub mod spool;

@@ -1,0 +1,607 @@
+//! The cursor that reads one table, and records what it reads.
+//!
+//! A room writes `Settings::read(section)` once; the same code runs over a file (values, faults, what is
+//! in effect) and over nothing ([`Reader::describe`]), which yields every knob for the reference.
+
+use std::cell::RefCell;
+
+use super::document::{Document, Entry, Node, Span, Table, join};
+use super::fault::{Fault, FaultKind};
+use super::knob::{Kind, Knob, Typed};
+use super::nearest::nearest;
+use super::secret::{HIDDEN, is_secret};
+
+/// Faults kept of one file; what comes after is counted.
+const FAULTS_MAX: usize = 500;
+
+/// Whether a change of a setting needs a new process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Apply {
+    /// SIGHUP or `posthaste reload` suffices.
+    Reload,
+    /// Only a new process takes it.
+    Restart,
+}
+
+/// One knob as it was met.
+#[derive(Debug, Clone)]
+pub struct KnobRecord {
+    /// Key with the actual names: `server.listener.smtp.bind`.
+    pub path: String,
+    /// Key with `<id>` for names: `server.listener.<id>.bind`.
+    pub pattern: String,
+    /// Its last part.
+    pub name: &'static str,
+    /// What it means, in sentences.
+    pub doc: &'static str,
+    /// Type, unit and bounds in words.
+    pub kind: String,
+    /// What holds where the key is absent.
+    pub default: Default,
+    /// What a change needs.
+    pub apply: Apply,
+    /// The value in effect as TOML, a secret hidden; `None` where unset.
+    pub effective: Option<String>,
+    /// Where the file sets it.
+    pub span: Option<Span>,
+    /// A value for the reference where there is no default.
+    pub example: Option<&'static str>,
+}
+
+/// What holds where a key is absent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Default {
+    /// The file is refused.
+    Required,
+    /// Nothing: the feature is off or the value unknown.
+    Unset,
+    /// This TOML value.
+    Value(String),
+    /// What this other key says.
+    As(String, String),
+    /// Something found out at start, in words.
+    Found(&'static str),
+}
+
+/// How a table is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Once.
+    Table,
+    /// Under names of the operator's choice.
+    Named,
+    /// As `[[…]]`.
+    Items,
+}
+
+/// A table as it was met.
+#[derive(Debug, Clone)]
+pub struct SectionRecord {
+    /// Key with actual names.
+    pub path: String,
+    /// Key with `<id>` for names.
+    pub pattern: String,
+    /// What the table is for.
+    pub doc: &'static str,
+    /// How it is repeated.
+    pub shape: Shape,
+}
+
+/// What a reading met, in order.
+#[derive(Debug, Clone)]
+pub enum Record {
+    /// A table.
+    Section(SectionRecord),
+    /// A key.
+    Knob(KnobRecord),
+}
+
+/// What a reading leaves behind.
+#[derive(Debug)]
+pub struct Findings {
+    /// Faults and warnings.
+    pub faults: Vec<Fault>,
+    /// Tables and knobs in the order they were read.
+    pub records: Vec<Record>,
+}
+
+impl Findings {
+    /// Whether the file may be used.
+    pub fn is_usable(&self) -> bool {
+        self.faults.iter().all(|fault| fault.kind.is_warning())
+    }
+}
+
+/// One pass over a document.
+pub struct Reader<'d> {
+    document: &'d Document,
+    describes: bool,
+    facts: Vec<(&'static str, String)>,
+    state: RefCell<Findings>,
+}
+
+impl<'d> Reader<'d> {
+    /// Reads `document`.
+    pub fn new(document: &'d Document) -> Reader<'d> {
+        let state = RefCell::new(Findings { faults: Vec::new(), records: Vec::new() });
+        Reader { document, describes: false, facts: Vec::new(), state }
+    }
+
+    /// Runs over nothing and shows each repeated table once, under the name `<id>`. `document` is an empty one.
+    pub fn describe(document: &'d Document) -> Reader<'d> {
+        Reader { describes: true, ..Reader::new(document) }
+    }
+
+    /// What `key` means where the file does not set it: facts of this machine, such as its name.
+    pub fn with_fact(mut self, key: &'static str, value: String) -> Reader<'d> {
+        self.facts.push((key, value));
+        self
+    }
+
+    /// Reads the whole file with `read`.
+    pub fn read<T>(self, read: impl FnOnce(&Section<'_>) -> T) -> (T, Findings) {
+        let value = {
+            let root = Section {
+                reader: &self,
+                table: Some(self.document.root()),
+                span: None,
+                path: String::new(),
+                pattern: String::new(),
+                known: RefCell::default(),
+                ignored: RefCell::default(),
+            };
+            let value = read(&root);
+            root.finish();
+            value
+        };
+        (value, self.state.into_inner())
+    }
+
+    pub(super) fn fault(&self, fault: Fault) {
+        let mut state = self.state.borrow_mut();
+        if state.faults.len() < FAULTS_MAX {
+            state.faults.push(fault);
+        }
+    }
+
+    fn record(&self, record: Record) {
+        self.state.borrow_mut().records.push(record);
+    }
+
+    fn fact(&self, key: &str) -> Option<&str> {
+        self.facts.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A table that is being read. Keys nobody asks for are faults when the reading of the table ends.
+pub struct Section<'r> {
+    reader: &'r Reader<'r>,
+    table: Option<&'r Table>,
+    span: Option<Span>,
+    path: String,
+    pattern: String,
+    known: RefCell<Vec<&'static str>>,
+    ignored: RefCell<Vec<&'static str>>,
+}
+
+impl<'r> Section<'r> {
+    /// The full key of the table: `server.listener.smtp`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether the file has this table at all.
+    pub fn is_present(&self) -> bool {
+        self.table.is_some()
+    }
+
+    /// Whether this pass only describes.
+    pub fn is_describing(&self) -> bool {
+        self.reader.describes
+    }
+
+    /// Whether the file sets `name` in this table.
+    pub fn has(&self, name: &str) -> bool {
+        self.table.is_some_and(|table| table.find(name).is_some())
+    }
+
+    /// The knob `name` of a type that says itself how it is written.
+    pub fn key<T: Typed + 'static>(&self, name: &'static str) -> Knob<'_, 'r, T> {
+        self.knob(name, T::kind())
+    }
+
+    /// The knob `name`, read by `kind`.
+    pub fn knob<T: 'static>(&self, name: &'static str, kind: Kind<T>) -> Knob<'_, 'r, T> {
+        Knob::new(self, name, kind)
+    }
+
+    /// The knob `name`, one of a few words.
+    pub fn choice<T: Clone + PartialEq + 'static>(
+        &self,
+        name: &'static str,
+        words: &'static [(&'static str, T)],
+    ) -> Knob<'_, 'r, T> {
+        self.knob(name, Kind::choice(words))
+    }
+
+    /// The table `name`. `doc` says what it is for.
+    pub fn table<T>(&self, name: &'static str, doc: &'static str, read: impl FnOnce(&Section<'_>) -> T) -> T {
+        let entry = self.take(name);
+        let table = entry.and_then(|entry| self.expect_table(name, &entry.node));
+        self.enter(table.zip(entry.map(|entry| entry.span.clone())), name, name, doc, Shape::Table, read)
+    }
+
+    /// The tables under `name`, each with a name of the operator's choice, in the order of the file.
+    pub fn named<T>(
+        &self,
+        name: &'static str,
+        doc: &'static str,
+        mut read: impl FnMut(&Section<'_>, &str) -> T,
+    ) -> Vec<(String, T)> {
+        let entry = self.take(name);
+        if self.reader.describes {
+            self.repeat(None, name, "<id>", "<id>", doc, Shape::Named, |section| read(section, "id"));
+            return Vec::new();
+        }
+        let Some(table) = entry.and_then(|entry| self.expect_table(name, &entry.node)) else { return Vec::new() };
+        let mut items = Vec::with_capacity(table.entries.len());
+        for Entry { key, span, node } in &table.entries {
+            match node.as_table() {
+                Some(inner) => {
+                    let place = Some((inner, span.clone()));
+                    let item = self.repeat(place, name, key, "<id>", doc, Shape::Named, |section| read(section, key));
+                    items.push((key.clone(), item));
+                }
+                None => self.reader.fault(
+                    Fault::new(FaultKind::Type, join(&join(&self.path, name), key), format!("`{key}` is no table"))
+                        .at(span.clone())
+                        .found(node.kind())
+                        .expected(format!("a table, as in [{}.{key}]", join(&self.path, name))),
+                ),
+            }
+        }
+        items
+    }
+
+    /// The tables of `[[name]]`, in order; tables under names are taken as well.
+    pub fn items<T>(&self, name: &'static str, doc: &'static str, mut read: impl FnMut(&Section<'_>) -> T) -> Vec<T> {
+        let entry = self.take(name);
+        if self.reader.describes {
+            self.enter(None, name, name, doc, Shape::Items, read);
+            return Vec::new();
+        }
+        let Some(entry) = entry else { return Vec::new() };
+        let nodes: Vec<(Option<&str>, &Node)> = match (entry.node.as_items(), entry.node.as_table()) {
+            (Some(items), _) => items.into_iter().map(|node| (None, node)).collect(),
+            (None, Some(table)) => table.entries.iter().map(|entry| (Some(entry.key.as_str()), &entry.node)).collect(),
+            (None, None) => {
+                self.not_a(name, &entry.node, &format!("tables, as in [[{}]]", join(&self.path, name)));
+                return Vec::new();
+            }
+        };
+        let mut items = Vec::with_capacity(nodes.len());
+        for (index, (key, node)) in nodes.into_iter().enumerate() {
+            let Some(table) = node.as_table() else {
+                self.not_a(name, node, "a table");
+                continue;
+            };
+            let label = match key {
+                Some(key) => join(name, key),
+                None => format!("{name}[{index}]"),
+            };
+            let place = Some((table, node.span.clone()));
+            items.push(self.enter(place, &label, name, doc, Shape::Items, &mut read));
+        }
+        items
+    }
+
+    /// The keys of the table `name` as a map of values of one kind, in the order of the file.
+    pub fn map<T: 'static>(&self, name: &'static str, doc: &'static str, kind: &Kind<T>) -> Vec<(String, T)> {
+        let entry = self.take(name);
+        self.record_section(&join(&self.path, name), &join(&self.pattern, name), doc, Shape::Named);
+        let Some(table) = entry.and_then(|entry| self.expect_table(name, &entry.node)) else { return Vec::new() };
+        let path = join(&self.path, name);
+        let read = |entry: &Entry| {
+            let cell = self.cell(&entry.node, join(&path, &entry.key));
+            Some((entry.key.clone(), kind.read(&cell)?))
+        };
+        table.entries.iter().filter_map(read).collect()
+    }
+
+    /// `name` belongs to the reference product, not to us: taken, and said so.
+    pub fn foreign(&self, name: &'static str, why: &'static str) {
+        self.ignore(name, FaultKind::Foreign, why);
+    }
+
+    /// `name` is of our vocabulary, but this release does not act on it: taken, and said so.
+    pub fn not_yet(&self, name: &'static str, why: &'static str) {
+        self.ignore(name, FaultKind::NotYet, why);
+    }
+
+    /// A fault of this table as a whole.
+    pub fn fault(&self, kind: FaultKind, title: impl Into<String>) -> Fault {
+        let fault = Fault::new(kind, self.path.clone(), title);
+        match &self.span {
+            Some(span) => fault.at(span.clone()),
+            None => fault,
+        }
+    }
+
+    /// A fault at the value of `name`, or at the table where the file does not set it.
+    pub fn fault_at(&self, name: &str, kind: FaultKind, title: impl Into<String>) -> Fault {
+        let mut fault = self.fault(kind, title);
+        fault.key = join(&self.path, name);
+        match self.table.and_then(|table| table.find(name)) {
+            Some(entry) => fault.at(entry.node.span.clone()),
+            None => fault,
+        }
+    }
+
+    /// Puts `fault` with the others.
+    pub fn report(&self, fault: Fault) {
+        if !self.reader.describes {
+            self.reader.fault(fault);
+        }
+    }
+
+    /// At most one of `names` may be set; a fault if the file sets two.
+    pub fn exclusive(&self, names: &[&'static str]) {
+        let set: Vec<_> = names.iter().filter_map(|name| self.table?.find(name)).collect();
+        if let [first, second, ..] = set[..] {
+            let title = format!("`{}` and `{}` exclude each other", first.key, second.key);
+            self.reader.fault(
+                Fault::new(FaultKind::Conflict, join(&self.path, &second.key), title)
+                    .at(second.span.clone())
+                    .label("remove one of the two")
+                    .also(first.span.clone(), "the other one"),
+            );
+        }
+    }
+
+    pub(super) fn take(&self, name: &'static str) -> Option<&'r Entry> {
+        let mut known = self.known.borrow_mut();
+        if !known.contains(&name) {
+            known.push(name);
+        }
+        self.table?.find(name)
+    }
+
+    pub(super) fn cell<'s>(&'s self, node: &'s Node, path: String) -> Cell<'s> {
+        Cell { reader: self.reader, node, path }
+    }
+
+    pub(super) fn record_knob(&self, mut record: KnobRecord) {
+        record.path = join(&self.path, record.name);
+        record.pattern = join(&self.pattern, record.name);
+        if is_secret(record.name) && record.effective.is_some() {
+            record.effective = Some(format!("\"{HIDDEN}\""));
+        }
+        self.reader.record(Record::Knob(record));
+    }
+
+    pub(super) fn source(&self, node: &Node) -> &str {
+        self.reader.document.source(&node.span)
+    }
+
+    fn ignore(&self, name: &'static str, kind: FaultKind, why: &'static str) {
+        self.ignored.borrow_mut().push(name);
+        let Some(entry) = self.table.and_then(|table| table.find(name)) else { return };
+        let path = join(&self.path, name);
+        let title = match kind {
+            FaultKind::NotYet => format!("`{path}` has no effect yet"),
+            _ => format!("`{path}` is accepted and ignored"),
+        };
+        self.reader.fault(Fault::new(kind, path, title).at(entry.span.clone()).label(why));
+    }
+
+    fn record_section(&self, path: &str, pattern: &str, doc: &'static str, shape: Shape) {
+        let record = SectionRecord { path: path.to_owned(), pattern: pattern.to_owned(), doc, shape };
+        self.reader.record(Record::Section(record));
+    }
+
+    fn enter<'t, T>(
+        &'t self,
+        place: Option<(&'t Table, Span)>,
+        label: &str,
+        name: &'static str,
+        doc: &'static str,
+        shape: Shape,
+        read: impl FnOnce(&Section<'_>) -> T,
+    ) -> T {
+        let path = if label == name { join(&self.path, name) } else { prefixed(&self.path, label) };
+        self.run(place, path, join(&self.pattern, name), doc, shape, read)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one private step of `named`; a struct would be read once")]
+    fn repeat<'t, T>(
+        &'t self,
+        place: Option<(&'t Table, Span)>,
+        name: &'static str,
+        key: &str,
+        pattern: &str,
+        doc: &'static str,
+        shape: Shape,
+        read: impl FnOnce(&Section<'_>) -> T,
+    ) -> T {
+        let path = join(&join(&self.path, name), key);
+        self.run(place, path, join(&join(&self.pattern, name), pattern), doc, shape, read)
+    }
+
+    fn run<'t, T>(
+        &'t self,
+        place: Option<(&'t Table, Span)>,
+        path: String,
+        pattern: String,
+        doc: &'static str,
+        shape: Shape,
+        read: impl FnOnce(&Section<'_>) -> T,
+    ) -> T {
+        self.record_section(&path, &pattern, doc, shape);
+        let (table, span) = place.unzip();
+        let span = span.or_else(|| self.span.clone());
+        let section = Section {
+            reader: self.reader,
+            table,
+            span,
+            path,
+            pattern,
+            known: RefCell::default(),
+            ignored: RefCell::default(),
+        };
+        let value = read(&section);
+        section.finish();
+        value
+    }
+
+    fn expect_table(&self, name: &str, node: &'r Node) -> Option<&'r Table> {
+        let table = node.as_table();
+        if table.is_none() {
+            self.not_a(name, node, &format!("a table, as in [{}]", join(&self.path, name)));
+        }
+        table
+    }
+
+    fn not_a(&self, name: &str, node: &Node, expected: &str) {
+        let path = join(&self.path, name);
+        let title = format!("wrong value for `{path}`");
+        let fault = Fault::new(FaultKind::Type, path, title).at(node.span.clone()).found(node.kind());
+        self.reader.fault(fault.expected(expected));
+    }
+
+    /// Whatever was not asked for is unknown.
+    fn finish(self) {
+        let Some(table) = self.table else { return };
+        let (known, ignored) = (self.known.borrow(), self.ignored.borrow());
+        let is_asked = |entry: &&Entry| [&known, &ignored].iter().any(|names| names.contains(&entry.key.as_str()));
+        for entry in table.entries.iter().filter(|entry| !is_asked(entry)) {
+            let path = join(&self.path, &entry.key);
+            let place = if self.path.is_empty() { "the file".to_owned() } else { format!("[{}]", self.path) };
+            let mut fault = Fault::new(FaultKind::Unknown, &path, format!("unknown key `{path}`"))
+                .at(entry.span.clone())
+                .label(format!("nothing of that name in {place}"));
+            if let Some(meant) = nearest(&entry.key, known.iter().copied()) {
+                fault = fault.expected(format!("`{meant}`")).help(format!("did you mean `{meant}`?"));
+            } else if !known.is_empty() && known.len() <= 12 {
+                let mut names = known.clone();
+                names.sort_unstable();
+                fault = fault.help(format!("{place} has: {}", names.join(", ")));
+            }
+            self.reader.fault(fault);
+        }
+    }
+}
+
+fn prefixed(path: &str, label: &str) -> String {
+    if path.is_empty() { label.to_owned() } else { format!("{path}.{label}") }
+}
+
+/// One value that is being read, with the means to say what is wrong with it.
+pub struct Cell<'r> {
+    reader: &'r Reader<'r>,
+    node: &'r Node,
+    path: String,
+}
+
+impl<'r> Cell<'r> {
+    /// The value.
+    pub fn node(&self) -> &'r Node {
+        self.node
+    }
+
+    /// Its full key.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The string, macros replaced.
+    pub fn text(&self) -> Option<&'r str> {
+        self.node.as_text().map(|text| text.as_str())
+    }
+
+    /// The string of a value that macros produced, or the source of any other scalar: numbers may come from macros.
+    pub fn scalar(&self) -> Option<&'r str> {
+        self.node.as_text().filter(|text| text.has_macros()).map(|text| text.as_str())
+    }
+
+    /// The value as the file spells it.
+    pub fn source(&self) -> &'r str {
+        self.reader.document.source(&self.node.span)
+    }
+
+    /// The elements of an array, also of one spelled by numbered keys.
+    pub fn items(&self) -> Option<Vec<Cell<'r>>> {
+        Some(self.node.as_items()?.into_iter().map(|node| self.at(node)).collect())
+    }
+
+    /// The entries of a table.
+    pub fn entries(&self) -> Option<Vec<(&'r Entry, Cell<'r>)>> {
+        Some(self.node.as_table()?.entries.iter().map(|entry| (entry, self.at(&entry.node))).collect())
+    }
+
+    /// Another key of the file, by its full name, as `config_get` reads it; also facts of this machine.
+    pub fn config(&self, key: &str) -> Option<String> {
+        use super::document::Value;
+        match self.reader.document.find(key).map(|node| &node.value) {
+            Some(Value::Text(text)) => Some(text.as_str().to_owned()),
+            Some(Value::Integer(value)) => Some(value.to_string()),
+            Some(Value::Bool(value)) => Some(value.to_string()),
+            _ => self.reader.fact(key).map(str::to_owned),
+        }
+    }
+
+    /// The value is not what it should be.
+    pub fn mismatch(&self, expected: impl Into<String>) {
+        self.report(FaultKind::Type, self.node.span.clone(), self.found(), expected);
+    }
+
+    /// The value has the right type and is not allowed.
+    pub fn refuse(&self, expected: impl Into<String>) {
+        self.report(FaultKind::Value, self.node.span.clone(), self.found(), expected);
+    }
+
+    /// Something is wrong with the octets `range` of the string, as decoded.
+    pub fn fault_inside(&self, range: Span, title: impl Into<String>, label: impl Into<String>, help: Option<String>) {
+        let span = super::text::locate(self.reader.document, self.node, range);
+        let mut fault = Fault::new(FaultKind::Expression, self.path.clone(), title).at(span).label(label);
+        fault.help.extend(help);
+        self.reader.fault(fault);
+    }
+
+    /// A fault of the form of the value.
+    pub fn fault(&self, kind: FaultKind, span: Span, title: impl Into<String>, label: impl Into<String>) {
+        self.reader.fault(Fault::new(kind, self.path.clone(), title).at(span).label(label));
+    }
+
+    fn at(&self, node: &'r Node) -> Cell<'r> {
+        Cell { reader: self.reader, node, path: self.path.clone() }
+    }
+
+    fn report(&self, kind: FaultKind, span: Span, found: String, expected: impl Into<String>) {
+        let title = format!("wrong value for `{}`", self.path);
+        self.reader.fault(Fault::new(kind, self.path.clone(), title).at(span).found(found).expected(expected));
+    }
+
+    /// The value in words, a secret hidden, a long one cut.
+    fn found(&self) -> String {
+        use super::document::Value;
+        let last = self.path.rsplit('.').next().unwrap_or_default();
+        let kind = self.node.kind();
+        if is_secret(last) {
+            return format!("{kind} {HIDDEN}");
+        }
+        match &self.node.value {
+            Value::Array(items) if items.is_empty() => "an empty array".to_owned(),
+            Value::Array(_) | Value::Table(_) | Value::Datetime => kind.to_owned(),
+            Value::Text(text) if text.as_str().is_empty() => "an empty string".to_owned(),
+            _ => {
+                let mut source: String = self.source().chars().take(60).collect();
+                if source.len() < self.source().len() {
+                    source.push('…');
+                }
+                let article = if matches!(self.node.value, Value::Text(_)) { "the string" } else { "the value" };
+                format!("{article} {}", source.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'"))
+            }
+        }
+    }
+}
