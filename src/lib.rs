@@ -24,4 +24,5 @@ pub mod mail;
 pub mod observe;
 pub mod schema;
 pub mod shard;
+pub mod smtp;
 pub mod spool;

@@ -66,6 +66,11 @@ impl WallTime {
     pub fn rfc3339(self) -> String {
         format!("{:.3}", self.timestamp())
     }
+
+    /// The same to the second: `2026-11-22T22:30:00Z`.
+    pub fn rfc3339_seconds(self) -> String {
+        format!("{:.0}", self.timestamp())
+    }
 }
 
 impl Add<Duration> for WallTime {
@@ -99,6 +104,7 @@ mod tests {
         let at = WallTime(1_795_386_600_123);
         assert_eq!(at.rfc5322(), "Sun, 22 Nov 2026 22:30:00 +0000");
         assert_eq!(at.rfc3339(), "2026-11-22T22:30:00.123Z");
+        assert_eq!(at.rfc3339_seconds(), "2026-11-22T22:30:00Z");
     }
 
     #[test]

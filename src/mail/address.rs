@@ -71,19 +71,61 @@ pub enum AddressError {
     NonAscii,
 }
 
-impl Mailbox {
-    /// Parses `local-part@domain`. Non-ASCII text is accepted only with `smtputf8`.
-    pub fn parse(text: &str, smtputf8: bool) -> Result<Mailbox, AddressError> {
+/// A mailbox that still lies in the buffer it was parsed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MailboxRef<'a> {
+    text: &'a str,
+    at: u16,
+}
+
+impl<'a> MailboxRef<'a> {
+    /// The bare `postmaster` that every server accepts (RFC 5321 §4.1.1.3).
+    pub const POSTMASTER: MailboxRef<'static> = MailboxRef { text: "postmaster", at: 10 };
+
+    /// Parses `local-part@domain`. Non-ASCII text is accepted only with `smtputf8`. Allocates nothing.
+    pub fn parse(text: &'a str, smtputf8: bool) -> Result<MailboxRef<'a>, AddressError> {
         if !smtputf8 && !text.is_ascii() {
             return Err(AddressError::NonAscii);
         }
         let end = local_part_end(text)?;
         let domain = text[end..].strip_prefix('@').ok_or(AddressError::NoDomain)?;
-        Domain::parse(domain)?;
+        Domain::check(domain)?;
         if end > LOCAL_PART_BYTES_MAX || text.len() + 2 > PATH_BYTES_MAX {
             return Err(AddressError::TooLong);
         }
-        Ok(Mailbox { text: CompactString::new(text), at: end as u16 })
+        Ok(MailboxRef { text, at: end as u16 })
+    }
+
+    /// The whole address.
+    pub fn as_str(&self) -> &'a str {
+        self.text
+    }
+
+    /// The local-part in the sender's spelling, quotes included.
+    pub fn local_part(&self) -> &'a str {
+        &self.text[..usize::from(self.at)]
+    }
+
+    /// The domain in the sender's spelling; empty for a bare postmaster.
+    pub fn domain(&self) -> &'a str {
+        self.text.get(usize::from(self.at) + 1..).unwrap_or("")
+    }
+
+    /// All octets are US-ASCII.
+    pub fn is_ascii(&self) -> bool {
+        self.text.is_ascii()
+    }
+
+    /// The mailbox on its own.
+    pub fn to_mailbox(&self) -> Mailbox {
+        Mailbox { text: CompactString::new(self.text), at: self.at }
+    }
+}
+
+impl Mailbox {
+    /// Parses `local-part@domain`. Non-ASCII text is accepted only with `smtputf8`.
+    pub fn parse(text: &str, smtputf8: bool) -> Result<Mailbox, AddressError> {
+        MailboxRef::parse(text, smtputf8).map(|mailbox| mailbox.to_mailbox())
     }
 
     /// The bare `postmaster` that every server accepts (RFC 5321 §4.1.1.3).
@@ -158,10 +200,10 @@ impl fmt::Display for Mailbox {
 impl ReversePath {
     /// Parses the path of MAIL with its angle brackets.
     pub fn parse(path: &str, smtputf8: bool) -> Result<ReversePath, AddressError> {
-        match unbracket(path)? {
-            "" => Ok(ReversePath::Null),
-            address => Ok(ReversePath::Mailbox(Mailbox::parse(strip_source_route(address)?, smtputf8)?)),
-        }
+        Ok(match reverse_path(path, smtputf8)? {
+            None => ReversePath::Null,
+            Some(mailbox) => ReversePath::Mailbox(mailbox.to_mailbox()),
+        })
     }
 
     /// The address without brackets; empty for the null reverse-path.
@@ -189,14 +231,7 @@ impl ReversePath {
 impl ForwardPath {
     /// Parses the path of RCPT with its angle brackets; `<Postmaster>` is one (RFC 5321 §4.1.1.3).
     pub fn parse(path: &str, smtputf8: bool) -> Result<ForwardPath, AddressError> {
-        let address = unbracket(path)?;
-        if address.is_empty() {
-            return Err(AddressError::Empty);
-        }
-        if address.eq_ignore_ascii_case("postmaster") {
-            return Ok(ForwardPath(Mailbox::postmaster()));
-        }
-        Ok(ForwardPath(Mailbox::parse(strip_source_route(address)?, smtputf8)?))
+        forward_path(path, smtputf8).map(|mailbox| ForwardPath(mailbox.to_mailbox()))
     }
 
     /// The address without brackets.
@@ -208,6 +243,26 @@ impl ForwardPath {
     pub fn mailbox(&self) -> &Mailbox {
         &self.0
     }
+}
+
+/// Parses the path of MAIL in place: no mailbox is the null reverse-path.
+pub fn reverse_path(path: &str, smtputf8: bool) -> Result<Option<MailboxRef<'_>>, AddressError> {
+    match unbracket(path)? {
+        "" => Ok(None),
+        address => MailboxRef::parse(strip_source_route(address)?, smtputf8).map(Some),
+    }
+}
+
+/// Parses the path of RCPT in place; `<Postmaster>` is one (RFC 5321 §4.1.1.3).
+pub fn forward_path(path: &str, smtputf8: bool) -> Result<MailboxRef<'_>, AddressError> {
+    let address = unbracket(path)?;
+    if address.is_empty() {
+        return Err(AddressError::Empty);
+    }
+    if address.eq_ignore_ascii_case("postmaster") {
+        return Ok(MailboxRef::POSTMASTER);
+    }
+    MailboxRef::parse(strip_source_route(address)?, smtputf8)
 }
 
 fn unbracket(path: &str) -> Result<&str, AddressError> {
@@ -224,7 +279,7 @@ fn strip_source_route(address: &str) -> Result<&str, AddressError> {
     }
     let (route, mailbox) = address.split_once(':').ok_or(AddressError::Domain)?;
     for hop in route.split(',') {
-        Domain::parse(hop.strip_prefix('@').ok_or(AddressError::Domain)?)?;
+        Domain::check(hop.strip_prefix('@').ok_or(AddressError::Domain)?)?;
     }
     Ok(mailbox)
 }
@@ -232,6 +287,14 @@ fn strip_source_route(address: &str) -> Result<&str, AddressError> {
 impl Domain {
     /// Parses a domain name or an address literal of RFC 5321 §4.1.3.
     pub fn parse(text: &str) -> Result<Domain, AddressError> {
+        match Domain::check(text)? {
+            Some(ip) => Ok(Domain::Literal(ip)),
+            None => Ok(Domain::Name(CompactString::new(text))),
+        }
+    }
+
+    /// Checks a domain name or address literal in place: the address of a literal, nothing for a name.
+    pub fn check(text: &str) -> Result<Option<IpAddr>, AddressError> {
         if text.is_empty() {
             return Err(AddressError::Empty);
         }
@@ -240,13 +303,9 @@ impl Domain {
         }
         if let Some(literal) = text.strip_prefix('[') {
             let literal = literal.strip_suffix(']').ok_or(AddressError::Literal)?;
-            return address_literal(literal).map(Domain::Literal);
+            return address_literal(literal).map(Some);
         }
-        if text.split('.').all(is_label) {
-            Ok(Domain::Name(CompactString::new(text)))
-        } else {
-            Err(AddressError::Domain)
-        }
+        if is_domain_name(text) { Ok(None) } else { Err(AddressError::Domain) }
     }
 
     /// A name with at least two labels, not all digits at the end: what a public host says in EHLO.
@@ -271,16 +330,58 @@ impl fmt::Display for Domain {
     }
 }
 
-/// A label: letters, digits, hyphens inside, underscores as the world uses them, U-labels.
-fn is_label(label: &str) -> bool {
-    let ldh = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b >= 0x80;
-    let bytes = label.as_bytes();
-    matches!(bytes.len(), 1..=63)
-        && bytes.iter().all(|&b| ldh(b))
-        && bytes.first() != Some(&b'-')
-        && bytes.last() != Some(&b'-')
-        && label.chars().all(|c| c.is_ascii() || !(c.is_control() || c.is_whitespace()))
+/// Labels of letters, digits, hyphens inside, underscores as the world uses them, and U-labels; each
+/// of 1 to 63 octets, joined by single dots.
+fn is_domain_name(text: &str) -> bool {
+    let (mut label_bytes, mut last) = (0u32, b'.');
+    for &b in text.as_bytes() {
+        if b == b'.' {
+            if label_bytes == 0 || label_bytes > 63 || last == b'-' {
+                return false;
+            }
+            label_bytes = 0;
+        } else {
+            if CLASS[usize::from(b)] & LABEL == 0 || (b == b'-' && label_bytes == 0) {
+                return false;
+            }
+            label_bytes += 1;
+        }
+        last = b;
+    }
+    (1..=63).contains(&label_bytes) && last != b'-' && (text.is_ascii() || is_plain(text))
 }
+
+/// No control and no white space among the characters beyond US-ASCII.
+fn is_plain(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii() || !(c.is_control() || c.is_whitespace()))
+}
+
+/// Octet allowed in a label.
+const LABEL: u8 = 1;
+/// Octet allowed in an atom of a local-part.
+const ATEXT: u8 = 2;
+
+/// What each octet may be part of. Octets of UTF-8 beyond US-ASCII may be part of both.
+const CLASS: [u8; 256] = {
+    let mut class = [0; 256];
+    let mut b = 0;
+    while b < 256 {
+        let octet = b as u8;
+        if octet.is_ascii_alphanumeric() || octet >= 0x80 {
+            class[b] = LABEL | ATEXT;
+        }
+        b += 1;
+    }
+    class[b'_' as usize] = LABEL | ATEXT;
+    class[b'-' as usize] = LABEL | ATEXT;
+    let specials = b"!#$%&'*+/=?^`{|}~";
+    let mut i = 0;
+    while i < specials.len() {
+        class[specials[i] as usize] |= ATEXT;
+        i += 1;
+    }
+    class
+};
 
 fn address_literal(text: &str) -> Result<IpAddr, AddressError> {
     let tagged = text.get(..5).filter(|tag| tag.eq_ignore_ascii_case("IPv6:"));
@@ -317,15 +418,19 @@ fn quoted_string_end(text: &str) -> Result<usize, AddressError> {
 }
 
 fn dot_string_end(text: &str) -> Result<usize, AddressError> {
-    let end = text.find('@').ok_or(AddressError::NoDomain)?;
-    let atoms_ok = end > 0 && text[..end].split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext));
-    if atoms_ok { Ok(end) } else { Err(AddressError::LocalPart) }
-}
-
-fn is_atext(c: char) -> bool {
-    c.is_ascii_alphanumeric()
-        || "!#$%&'*+-/=?^_`{|}~".contains(c)
-        || (!c.is_ascii() && !c.is_control() && !c.is_whitespace())
+    let mut last = b'.';
+    for (i, &b) in text.as_bytes().iter().enumerate() {
+        match b {
+            b'@' if last == b'.' => return Err(AddressError::LocalPart),
+            b'@' if text[..i].is_ascii() || is_plain(&text[..i]) => return Ok(i),
+            b'.' if last == b'.' => return Err(AddressError::LocalPart),
+            b'.' => {}
+            b if CLASS[usize::from(b)] & ATEXT == 0 => return Err(AddressError::LocalPart),
+            _ => {}
+        }
+        last = b;
+    }
+    Err(AddressError::NoDomain)
 }
 
 #[cfg(test)]

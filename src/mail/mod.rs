@@ -14,7 +14,7 @@ pub mod outcome;
 pub mod reply;
 pub mod view;
 
-pub use address::{AddressError, Domain, ForwardPath, Mailbox, ReversePath};
+pub use address::{AddressError, Domain, ForwardPath, Mailbox, MailboxRef, ReversePath};
 pub use edit::{Edit, Edits};
 pub use envelope::{
     BodyType, DeliverBy, DeliverByMode, Envelope, MailParameters, Notify, OriginalRecipient, Recipient, Ret,
