@@ -85,6 +85,22 @@ pub enum Outcome {
     Failed(Diagnostic),
 }
 
+impl Outcome {
+    /// Why, or what the next hop said.
+    pub fn diagnostic(&self) -> &Diagnostic {
+        match self {
+            Outcome::Delivered(diagnostic) | Outcome::Deferred(diagnostic) | Outcome::Failed(diagnostic) => diagnostic,
+        }
+    }
+
+    /// The diagnostic alone.
+    pub fn into_diagnostic(self) -> Diagnostic {
+        match self {
+            Outcome::Delivered(diagnostic) | Outcome::Deferred(diagnostic) | Outcome::Failed(diagnostic) => diagnostic,
+        }
+    }
+}
+
 /// The state of a recipient as the spool keeps it. A recipient without one is queued and untried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
