@@ -11,6 +11,7 @@
 //!
 //! Must never be added: I/O, a clock, a runtime, policy.
 
+pub mod client;
 pub mod command;
 pub mod content;
 pub mod extensions;

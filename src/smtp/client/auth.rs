@@ -6,7 +6,7 @@ use compact_str::CompactString;
 use data_encoding::BASE64;
 
 use crate::mail::Reply;
-use crate::smtp::extensions::PeerExtensions;
+use crate::smtp::extensions::{Mechanisms, PeerExtensions};
 
 /// A user name and its secret. Never shown by `Debug`.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -39,13 +39,13 @@ pub(super) enum Exchange {
 impl Exchange {
     /// Appends the first line. `None` when no mechanism fits.
     pub(super) fn start(credentials: &Credentials, peer: &PeerExtensions, out: &mut Vec<u8>) -> Option<Exchange> {
-        if peer.offers_auth("PLAIN") {
+        if peer.auth.contains(Mechanisms::PLAIN) {
             out.extend_from_slice(b"AUTH PLAIN ");
             let message = ["", &credentials.username, &credentials.secret].join("\0");
             encode(message.as_bytes(), out);
             return Some(Exchange::Plain);
         }
-        if peer.offers_auth("LOGIN") {
+        if peer.auth.contains(Mechanisms::LOGIN) {
             out.extend_from_slice(b"AUTH LOGIN\r\n");
             return Some(Exchange::LoginUser);
         }

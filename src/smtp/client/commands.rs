@@ -1,6 +1,7 @@
 //! The commands as they go on the wire, with their parameters. No octet that could end a line leaves here.
 
 use crate::mail::{BodyType, DeliverByMode, MailParameters, Notify, OriginalRecipient, Recipient, Ret, ReversePath};
+use crate::smtp::xtext;
 
 /// `verb` with its space, and what we call ourselves.
 pub(super) fn hello(out: &mut Vec<u8>, verb: &[u8], name: &str) {
@@ -54,7 +55,7 @@ pub(super) fn mail(out: &mut Vec<u8>, reverse_path: &ReversePath, mail: &MailPar
         }
         if let Some(envid) = &mail.envid {
             out.extend_from_slice(b" ENVID=");
-            xtext(out, envid);
+            encoded(out, envid, xtext::encode_into);
         }
     }
     if said.priority && mail.priority != 0 {
@@ -124,38 +125,16 @@ fn orcpt(out: &mut Vec<u8>, original: &OriginalRecipient, smtputf8: bool) {
     out.extend(original.kind.bytes().filter(|b| b.is_ascii_graphic() && *b != b';'));
     out.push(b';');
     match (original.kind == "utf-8", smtputf8) {
-        (false, _) => xtext(out, &original.address),
-        (true, true) => utf8_address(out, &original.address, true),
-        (true, false) => utf8_address(out, &original.address, false),
+        (false, _) => encoded(out, &original.address, xtext::encode_into),
+        (true, true) => encoded(out, &original.address, xtext::encode_unitext_into),
+        (true, false) => encoded(out, &original.address, xtext::encode_utf8_address_into),
     }
 }
 
-/// xtext of RFC 3461 §4. What is not US-ASCII cannot be said in it and becomes `?`.
-fn xtext(out: &mut Vec<u8>, text: &str) {
-    for c in text.chars() {
-        match c {
-            '+' | '=' | '\0'..=' ' | '\x7f' => hex_escape(out, c as u8),
-            '!'..='~' => out.push(c as u8),
-            _ => out.push(b'?'),
-        }
-    }
-}
-
-fn hex_escape(out: &mut Vec<u8>, octet: u8) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    out.extend_from_slice(&[b'+', HEX[usize::from(octet >> 4)], HEX[usize::from(octet & 15)]]);
-}
-
-/// utf-8-addr-unitext where SMTPUTF8 was negotiated, else utf-8-addr-xtext (RFC 6533 §3).
-fn utf8_address(out: &mut Vec<u8>, text: &str, unicode: bool) {
-    for c in text.chars() {
-        match c {
-            '+' | '=' | '\\' | '\0'..=' ' | '\x7f' => out.extend_from_slice(format!("\\x{{{:02X}}}", c as u32).as_bytes()),
-            '!'..='~' => out.push(c as u8),
-            _ if unicode && !c.is_control() => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-            _ => out.extend_from_slice(format!("\\x{{{:X}}}", c as u32).as_bytes()),
-        }
-    }
+fn encoded(out: &mut Vec<u8>, text: &str, encode: impl FnOnce(&mut String, &str)) {
+    let mut encoding = String::with_capacity(text.len() + 16);
+    encode(&mut encoding, text);
+    out.extend_from_slice(encoding.as_bytes());
 }
 
 #[cfg(test)]

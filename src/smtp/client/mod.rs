@@ -34,7 +34,7 @@ use compact_str::CompactString;
 
 use crate::mail::{Diagnostic, ErrorKind, Outcome, Reply, Scope};
 use crate::smtp::extensions::PeerExtensions;
-use crate::smtp::reply::ReplyParser;
+use crate::smtp::reply::{self, ReplyParser};
 
 pub use auth::Credentials;
 pub use plan::Transaction;
@@ -83,7 +83,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        let minutes = |n| Duration::from_secs(n * 60);
+        let minutes = |n: u64| Duration::from_secs(n * 60);
         Timeouts {
             greeting: minutes(5),
             ehlo: minutes(5),
@@ -246,6 +246,10 @@ pub struct Client {
     options: Options,
     state: State,
     replies: ReplyParser,
+    /// An incomplete line, kept for the next octets.
+    held: Vec<u8>,
+    /// There are octets behind the reply that is being handled.
+    has_more: bool,
     peer: PeerExtensions,
     is_secure: bool,
     is_authenticated: bool,
@@ -261,6 +265,8 @@ impl Client {
             options,
             state: State::Greeting,
             replies: ReplyParser::new(),
+            held: Vec::new(),
+            has_more: false,
             peer: PeerExtensions::default(),
             is_authenticated: false,
             needs_reset: false,
@@ -291,7 +297,7 @@ impl Client {
 
     /// Transactions that the peer still allows (LIMITS MAILMAX, RFC 9422).
     pub fn transactions_left(&self) -> u32 {
-        self.peer.limits.mail_max.map_or(u32::MAX, |max| max.saturating_sub(self.transactions))
+        self.peer.mail_max.map_or(u32::MAX, |max| max.saturating_sub(self.transactions))
     }
 
     /// The words for the peer in diagnostics.
@@ -301,11 +307,22 @@ impl Client {
 
     /// The peer sent these octets. Everything that they complete is handled before this returns.
     pub fn received(&mut self, input: &[u8], out: &mut Vec<u8>) -> Step {
-        self.replies.push(input);
+        let joined;
+        let mut rest = input;
+        if !self.held.is_empty() {
+            self.held.extend_from_slice(input);
+            joined = std::mem::take(&mut self.held);
+            rest = &joined;
+        }
         loop {
-            match self.replies.next_reply() {
-                Ok(None) => return Step::Read(self.wait()),
-                Ok(Some(reply)) => {
+            match self.replies.parse(rest) {
+                Ok(reply::Step::More { consumed }) => {
+                    self.held.extend_from_slice(rest.get(consumed..).unwrap_or_default());
+                    return Step::Read(self.wait());
+                }
+                Ok(reply::Step::Reply { reply, consumed }) => {
+                    rest = rest.get(consumed..).unwrap_or_default();
+                    self.has_more = !rest.is_empty();
                     if let Some(step) = self.on_reply(reply, out) {
                         return self.settle(step);
                     }
@@ -326,7 +343,9 @@ impl Client {
             Lost::Closed => {
                 (ErrorKind::Connection, format!("the peer closed the connection while we waited for {}", wait.what()))
             }
-            Lost::Broken => (ErrorKind::Connection, format!("the connection broke while we waited for {}", wait.what())),
+            Lost::Broken => {
+                (ErrorKind::Connection, format!("the connection broke while we waited for {}", wait.what()))
+            }
             Lost::TimedOut => (ErrorKind::Connection, format!("timed out waiting for {}", wait.what())),
             Lost::Content => (ErrorKind::Io, "the stored message could not be read".to_owned()),
         };
@@ -337,7 +356,6 @@ impl Client {
     /// The TLS handshake succeeded. All that was learnt in the clear is forgotten (RFC 3207 §4.2).
     pub fn secured(&mut self, out: &mut Vec<u8>) -> Step {
         self.is_secure = true;
-        self.replies = ReplyParser::new();
         self.peer = PeerExtensions::default();
         self.say_ehlo(out)
     }
@@ -457,7 +475,7 @@ impl Client {
 
     fn on_starttls_reply(&mut self, reply: Reply, out: &mut Vec<u8>) -> Step {
         if reply.code == 220 {
-            if self.replies.is_empty() {
+            if !self.has_more {
                 self.state = State::Handshake;
                 return Step::Handshake;
             }
@@ -507,17 +525,20 @@ impl Client {
     }
 
     fn on_transaction_reply(&mut self, mut running: Box<Running>, reply: Reply, out: &mut Vec<u8>) -> Option<Step> {
-        match running.on_reply(reply, &self.classifier(), out) {
+        let said_before = out.len();
+        let turn = running.on_reply(reply, &self.classifier(), out);
+        let is_ahead = self.has_more && (out.len() > said_before || matches!(turn, Turn::Content(_)));
+        if is_ahead && !matches!(turn, Turn::Over { .. }) {
+            let reply = Reply::new(451, (4, 5, 0), "the peer answered a command before it was sent");
+            self.state = State::Transaction(running);
+            return Some(self.fail(ErrorKind::UnexpectedReply, reply, false));
+        }
+        match turn {
             Turn::More => {
                 self.state = State::Transaction(running);
                 None
             }
             Turn::Content(form) => {
-                if !self.replies.is_empty() {
-                    let reply = Reply::new(451, (4, 5, 0), "the peer answered ahead of the content");
-                    self.state = State::Transaction(running);
-                    return Some(self.fail(ErrorKind::UnexpectedReply, reply, false));
-                }
                 self.state = State::Transaction(running);
                 Some(Step::Content(form))
             }
@@ -531,8 +552,15 @@ impl Client {
 
     /// A connection on which more was said than asked for takes no further transaction.
     fn settle(&mut self, step: Step) -> Step {
-        if !self.replies.is_empty() && matches!(step, Step::Finished(_)) {
-            self.state = State::Closed;
+        if self.has_more {
+            match step {
+                Step::Finished(_) => self.state = State::Closed,
+                Step::Ready | Step::Read(_) | Step::Handshake => {
+                    let reply = Reply::new(451, (4, 5, 0), "the peer answered what it was not asked");
+                    return self.fail(ErrorKind::UnexpectedReply, reply, false);
+                }
+                Step::Content(_) | Step::Refused(_) | Step::Closed => {}
+            }
         }
         step
     }
@@ -545,14 +573,13 @@ impl Client {
     /// The connection ends here, by our own words: the transaction under way, or the connection itself.
     fn fail(&mut self, kind: ErrorKind, reply: Reply, tls_failed: bool) -> Step {
         let scope = if kind == ErrorKind::Io { Scope::Message } else { Scope::Host };
-        let diagnostic =
-            Diagnostic { kind, scope, remote: self.options.remote.clone(), reply, is_remote: false };
+        let diagnostic = Diagnostic { kind, scope, remote: self.options.remote.clone(), reply, is_remote: false };
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Transaction(mut running) => {
                 running.fail_rest(diagnostic);
                 Step::Finished(running.into_results())
             }
-            State::Quit | State::Closed => Step::Closed,
+            State::Quit => Step::Closed,
             _ => Step::Refused(Box::new(Refusal { outcome: Outcome::Deferred(diagnostic), tls_failed })),
         }
     }

@@ -61,10 +61,9 @@ pub(super) fn plan(tx: &Transaction<'_>, peer: &PeerExtensions, is_secure: bool)
         return Err(refusal(550, (5, 7, 30), "REQUIRETLS was asked for and the next hop does not support it"));
     }
     let by_seconds = deliver_by(tx, peer)?;
-    let transfer =
-        if peer.chunking { Transfer::Chunk } else { Transfer::Data { stuffed: tx.content.has_leading_dot } };
+    let transfer = if peer.chunking { Transfer::Chunk } else { Transfer::Data { stuffed: tx.content.has_leading_dot } };
     let said = Said {
-        size: peer.size.map(|_| tx.size_bytes),
+        size: peer.size.then_some(tx.size_bytes),
         body,
         smtputf8,
         requiretls: mail.requiretls,
@@ -79,10 +78,10 @@ fn refusal(code: u16, status: (u8, u16, u16), text: impl Into<Cow<'static, str>>
     Reply::new(code, status, text)
 }
 
-/// RFC 1870 §6.1: a message over the announced limit is not sent. A limit of zero is none.
+/// RFC 1870 §6.1: a message over the announced limit is not sent.
 fn size_fits(tx: &Transaction<'_>, peer: &PeerExtensions) -> Result<(), Reply> {
-    match peer.size {
-        Some(limit) if limit > 0 && tx.size_bytes > limit => {
+    match peer.size_bytes_max {
+        Some(limit) if tx.size_bytes > limit => {
             let text = format!("message of {} octets exceeds the next hop's limit of {limit}", tx.size_bytes);
             Err(refusal(552, (5, 3, 4), text))
         }
@@ -95,13 +94,13 @@ fn body_type(tx: &Transaction<'_>, peer: &PeerExtensions) -> Result<BodyType, Re
     let facts = tx.content;
     let long_lines = facts.longest_line_bytes > 998 && tx.envelope.mail.body == BodyType::BinaryMime;
     if facts.has_bare_cr || facts.has_bare_lf || facts.has_nul || long_lines {
-        return match peer.binarymime && peer.chunking {
+        return match peer.binary_mime && peer.chunking {
             true => Ok(BodyType::BinaryMime),
             false => Err(refusal(554, (5, 6, 3), "the content is binary and the next hop does not take BINARYMIME")),
         };
     }
     if facts.has_8bit_body || facts.has_8bit_header {
-        return match peer.eightbitmime {
+        return match peer.eight_bit_mime {
             true => Ok(BodyType::EightBitMime),
             false => Err(refusal(554, (5, 6, 3), "the content is 8-bit and the next hop does not take 8BITMIME")),
         };
@@ -123,9 +122,9 @@ fn deliver_by(tx: &Transaction<'_>, peer: &PeerExtensions) -> Result<Option<i64>
     let Some(by) = tx.envelope.mail.deliver_by else { return Ok(None) };
     let left = by.deadline.unix_seconds().saturating_sub(tx.now.unix_seconds());
     let returns = by.mode == DeliverByMode::Return;
-    match peer.deliver_by {
+    match peer.deliver_by_s_min {
         _ if returns && left <= 0 => Err(refusal(554, (5, 4, 7), "the time for delivery (BY) is over")),
-        Some(min) if returns && left < i64::try_from(min).unwrap_or(i64::MAX) => {
+        Some(min) if returns && left < i64::from(min) => {
             Err(refusal(554, (5, 4, 7), "the next hop cannot deliver within the time that is left (BY)"))
         }
         None if returns => Err(refusal(554, (5, 3, 3), "the next hop does not support DELIVERBY")),

@@ -449,11 +449,7 @@ impl Running {
                 Fate::Open | Fate::Accepted => Progress::Left,
             },
         });
-        Results {
-            recipients: recipients.collect(),
-            was_answered: self.was_answered,
-            is_unknown: self.is_unknown,
-        }
+        Results { recipients: recipients.collect(), was_answered: self.was_answered, is_unknown: self.is_unknown }
     }
 }
 
@@ -471,9 +467,8 @@ fn final_word(outcome: Outcome, owed: Owed) -> Progress {
 
 /// How many of the recipients the peer takes at once (LIMITS RCPTMAX, RCPTDOMAINMAX, RFC 9422).
 fn admitted(tx: &Transaction<'_>, peer: &PeerExtensions) -> usize {
-    let limits = &peer.limits;
-    let max = limits.rcpt_max.map_or(RECIPIENTS_UNLESS_TOLD, |max| max as usize).clamp(1, RECIPIENTS_MAX);
-    let Some(domains_max) = limits.rcpt_domain_max else { return tx.recipients().take(max).count() };
+    let max = peer.rcpt_max.map_or(RECIPIENTS_UNLESS_TOLD, |max| max as usize).clamp(1, RECIPIENTS_MAX);
+    let Some(domains_max) = peer.rcpt_domain_max else { return tx.recipients().take(max).count() };
     let mut domains: SmallVec<[std::borrow::Cow<'_, str>; 4]> = SmallVec::new();
     let fits = |(_, recipient): &(RecipientIndex, &Recipient)| {
         let domain = recipient.path.mailbox().domain_key().into_owned();
@@ -493,7 +488,9 @@ fn owed(tx: &Transaction<'_>, recipient: &Recipient, peer: &PeerExtensions, lmtp
         return if lmtp { Owed::Delivered } else { Owed::Relayed };
     }
     match tx.envelope.mail.deliver_by {
-        Some(by) if !notify.is_never() && by.mode == DeliverByMode::Notify && peer.deliver_by.is_none() => Owed::Relayed,
+        Some(by) if !notify.is_never() && by.mode == DeliverByMode::Notify && peer.deliver_by_s_min.is_none() => {
+            Owed::Relayed
+        }
         Some(by) if !notify.is_never() && by.trace => Owed::Relayed,
         _ => Owed::Nothing,
     }

@@ -109,8 +109,13 @@ impl Dialogue {
 
     fn begin(&mut self, envelope: &Envelope, content: &ContentFacts) -> Step {
         let recipients = indices(envelope.recipients.len());
-        let transaction =
-            Transaction { envelope, recipients: &recipients, content, size_bytes: content.size_bytes, now: WallTime(0) };
+        let transaction = Transaction {
+            envelope,
+            recipients: &recipients,
+            content,
+            size_bytes: content.size_bytes,
+            now: WallTime(0),
+        };
         self.client.begin(&transaction, &mut self.out)
     }
 
@@ -300,7 +305,8 @@ fn what_was_not_asked_for_is_no_answer() {
     assert_eq!(letters(&finished(d.hear("250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n"))), "H");
     assert!(!d.client.is_ready());
 
-    for (replies, letter) in [("354 what\r\n", "H"), ("250 ok\r\n354 what\r\n", "H"), ("250 ok\r\n250 ok\r\n250 ok\r\n", "H")]
+    for (replies, letter) in
+        [("354 what\r\n", "H"), ("250 ok\r\n354 what\r\n", "H"), ("250 ok\r\n250 ok\r\n250 ok\r\n", "H")]
     {
         let mut d = Dialogue::ready(options(), 100, "PIPELINING");
         d.begin(&envelope(1), &facts());

@@ -130,10 +130,7 @@ impl Server {
 }
 
 fn unstuff(content: &[u8]) -> Vec<u8> {
-    content
-        .split_inclusive(|&b| b == b'\n')
-        .flat_map(|line| line.strip_prefix(b".").unwrap_or(line).to_vec())
-        .collect()
+    content.split_inclusive(|&b| b == b'\n').flat_map(|line| line.strip_prefix(b".").unwrap_or(line).to_vec()).collect()
 }
 
 /// What each recipient's letter should be.
