@@ -20,6 +20,7 @@
 pub mod base;
 pub mod cli;
 pub mod control;
+pub mod dns;
 pub mod mail;
 pub mod observe;
 pub mod schema;

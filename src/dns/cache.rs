@@ -56,7 +56,8 @@ impl Cache {
             self.make_room();
         }
         let moved = self.old.remove(name);
-        let entry = self.young.entry_ref(name).or_insert_with(|| moved.unwrap_or(Entry { answers: Default::default() }));
+        let fresh = || moved.unwrap_or_else(|| Entry { answers: Default::default() });
+        let entry = self.young.entry(CompactString::new(name)).or_insert_with(fresh);
         entry.answers.retain(|(k, _, _)| *k != kind);
         entry.answers.push((kind, until, answer));
     }

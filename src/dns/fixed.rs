@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn no_records_and_no_domain_differ() {
-        let zone = Zone::new().mx("a.test", &[(10, "mx.a.test")]).host("mx.a.test", &["192.0.2.1".parse().expect("ip")]);
+        let zone =
+            Zone::new().mx("a.test", &[(10, "mx.a.test")]).host("mx.a.test", &["192.0.2.1".parse().expect("ip")]);
         assert!(zone.lookup(Kind::Mx, "a.test").is_ok());
         assert_eq!(zone.lookup(Kind::A, "a.test"), Err(Failure::NoRecords));
         assert_eq!(zone.lookup(Kind::Aaaa, "mx.a.test"), Err(Failure::NoRecords));

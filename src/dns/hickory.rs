@@ -75,8 +75,11 @@ fn custom(list: &[Server]) -> ResolverConfig {
     };
     let server = |server: &Server| {
         let (ip, port): (IpAddr, u16) = (server.address.ip(), server.address.port());
-        let connections =
-            if server.tcp { vec![connection(true, port)] } else { vec![connection(false, port), connection(true, port)] };
+        let connections = if server.tcp {
+            vec![connection(true, port)]
+        } else {
+            vec![connection(false, port), connection(true, port)]
+        };
         NameServerConfig::new(ip, true, connections)
     };
     ResolverConfig::from_name_servers(list.iter().map(server).collect())
@@ -109,7 +112,9 @@ fn positive(kind: Kind, found: &Lookup) -> Timed {
     let data = found.answers().iter().map(|record| &record.data);
     match records(kind, data) {
         Some(records) => (Ok(Resolved { records, is_secure: false }), fresh_for),
-        None if found.answers().iter().any(|r| r.record_type() == record_type(kind)) => (Err(Failure::Unusable), fresh_for),
+        None if found.answers().iter().any(|r| r.record_type() == record_type(kind)) => {
+            (Err(Failure::Unusable), fresh_for)
+        }
         None => (Err(Failure::NoRecords), fresh_for),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use hashbrown::HashMap;
-use tokio::runtime::Handle;
+use posthaste_rt::bridge::ControlHandle;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::Timed;
@@ -27,7 +27,7 @@ type Waiters = Vec<oneshot::Sender<Timed>>;
 
 /// The process's way to its name servers.
 pub struct Upstream {
-    handle: Handle,
+    control: ControlHandle,
     resolver: hickory::Resolver,
     flights: Mutex<HashMap<(Kind, CompactString), Waiters, foldhash::fast::RandomState>>,
     slots: Semaphore,
@@ -42,9 +42,11 @@ impl std::fmt::Debug for Upstream {
 
 impl Upstream {
     /// Builds the resolver that runs on the control plane's runtime.
-    pub fn new(settings: &Settings, handle: Handle) -> Result<Arc<Upstream>, BuildError> {
-        let _context = handle.enter();
-        let resolver = hickory::build(settings)?;
+    pub fn new(settings: &Settings, control: ControlHandle) -> Result<Arc<Upstream>, BuildError> {
+        let resolver = {
+            let _context = control.enter();
+            hickory::build(settings)?
+        };
         let attempts = u32::try_from(settings.attempts.saturating_add(1)).unwrap_or(u32::MAX);
         Ok(Arc::new(Upstream {
             resolver,
@@ -52,7 +54,7 @@ impl Upstream {
             slots: Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
             // UDP, then TCP, each time; and once more for the wait in line.
             deadline: settings.timeout.saturating_mul(attempts).saturating_mul(2),
-            handle: handle.clone(),
+            control,
         }))
     }
 
@@ -62,12 +64,13 @@ impl Upstream {
         let key = (kind, CompactString::new(name));
         let is_first = {
             let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_full = flights.len() >= QUESTIONS_MAX;
             match flights.get_mut(&key) {
                 Some(waiters) => {
                     waiters.push(sender);
                     false
                 }
-                None if flights.len() >= QUESTIONS_MAX => return temporary("too many questions at once"),
+                None if is_full => return temporary("too many questions at once"),
                 None => {
                     flights.insert(key.clone(), vec![sender]);
                     true
@@ -76,7 +79,7 @@ impl Upstream {
         };
         if is_first {
             observe::count(Counter::DnsQueries);
-            self.handle.spawn(Arc::clone(self).fly(key));
+            self.control.spawn_detached(Arc::clone(self).fly(key));
         }
         let timed = receiver.await.unwrap_or_else(|_| temporary("the resolver stopped"));
         if matches!(timed.0, Err(Failure::Temporary(_))) {
