@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::base::limits::{BATCH_BYTES_MAX, SEGMENT_BYTES_MIN};
+use crate::schema::{Section, Size};
 
 /// What a 250 promises (DESIGN.md part 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -64,4 +65,71 @@ impl Settings {
     pub const SEGMENT_SIZE_MAX: u64 = 4 << 30;
     /// Smallest memory budget that works: one batch being written, one being gathered, and some.
     pub const MEMORY_BUDGET_MIN: u64 = 4 * BATCH_BYTES_MAX as u64;
+}
+
+/// The words of `durability`, here and on listeners.
+pub const DURABILITY_WORDS: &[(&str, Durability)] =
+    &[("durable", Durability::Durable), ("process", Durability::Process), ("memory", Durability::Memory)];
+
+impl Settings {
+    /// Reads `[spool]`.
+    pub fn read(s: &Section<'_>) -> Settings {
+        let default = Settings::default();
+        let segment = |name, doc, value| {
+            let (low, high) = (Size(Settings::SEGMENT_SIZE_MIN), Size(Settings::SEGMENT_SIZE_MAX));
+            s.key(name).doc(doc).between(low, high).restart().default(Size(value)).0
+        };
+        Settings {
+            path: s
+                .key("path")
+                .doc("The directory that holds accepted mail; made with mode 0700 if it is not there. Nobody else may write to it.")
+                .restart()
+                .default(default.path),
+            segment_size: segment("segment-size", "Size of one log segment.", default.segment_size),
+            bulk_segment_size: segment(
+                "bulk-segment-size",
+                "Size of one bulk segment, which holds content beyond 256 KiB.",
+                default.bulk_segment_size,
+            ),
+            durability: s
+                .choice("durability", DURABILITY_WORDS)
+                .doc("What a 250 promises on listeners that do not say it themselves. durable: on stable storage, survives power loss. process: in the page cache, survives a crash of the process. memory: survives nothing; spooled at the first deferral.")
+                .restart()
+                .default(default.durability),
+            memory_budget: s
+                .key("memory-budget")
+                .doc("Content and frames that may wait in memory on one shard, unwritten batches included. Beyond it messages get 452 4.3.1.")
+                .between(Size(Settings::MEMORY_BUDGET_MIN), Size(1 << 40))
+                .restart()
+                .default(Size(default.memory_budget))
+                .0,
+            free_space_min: s
+                .key("free-space-min")
+                .doc("No segment is added when that would leave less free space on the filesystem; new mail then gets 452 4.3.1 while delivery goes on.")
+                .restart()
+                .default(Size(default.free_space_min))
+                .0,
+            reserve: s
+                .key("reserve")
+                .doc("Ready segments kept on each shard for statuses, DSNs and compaction; when only these are left, new mail gets 452 4.3.1.")
+                .unit("segments")
+                .between(1, 1024)
+                .restart()
+                .default(default.reserve),
+            spare_max: s
+                .key("spare-max")
+                .doc("Ready segments kept beyond the reserve before files are deleted.")
+                .unit("segments")
+                .between(0, 65_536)
+                .restart()
+                .default(default.spare_max),
+            garbage_percent_max: s
+                .key("garbage-percent-max")
+                .doc("Share of the closed log segments that may be dead before compaction runs.")
+                .unit("percent")
+                .between(5, 95)
+                .restart()
+                .default(default.garbage_percent_max),
+        }
+    }
 }
