@@ -19,8 +19,10 @@
 
 pub mod base;
 pub mod cli;
+pub mod config;
 pub mod control;
 pub mod dns;
+pub mod listener;
 pub mod mail;
 pub mod observe;
 pub mod schema;

@@ -21,7 +21,7 @@ pub fn from_text<T: 'static>(
     print: impl Fn(&T) -> String + 'static,
     placeholder: impl Fn() -> T + 'static,
 ) -> Kind<T> {
-    let read = move |cell: &Cell<'_>| {
+    let read = move |cell: &Cell<'_>, expected: &str| {
         let Some(text) = cell.text() else {
             cell.mismatch(expected);
             return None;
@@ -32,7 +32,7 @@ pub fn from_text<T: 'static>(
         }
         value
     };
-    Kind::new(what, read, move |value| print_str(&print(value)), placeholder)
+    Kind::new(what, expected, read, move |value| print_str(&print(value)), placeholder)
 }
 
 fn integer<T>(low: i64, high: i64) -> Kind<T>
@@ -44,22 +44,22 @@ where
         (0, i64::MAX) => "an integer, not negative".to_owned(),
         _ => format!("an integer from {low} to {high}"),
     };
-    let read = move |cell: &Cell<'_>| {
+    let read = |cell: &Cell<'_>, expected: &str| {
         let number = match &cell.node().value {
             Value::Integer(value) => Some(*value),
             _ => cell.scalar().and_then(|text| text.trim().parse().ok()),
         };
         let Some(number) = number else {
-            cell.mismatch(expected.clone());
+            cell.mismatch(expected);
             return None;
         };
         let value = T::try_from(number).ok();
         if value.is_none() {
-            cell.refuse(expected.clone());
+            cell.refuse(expected);
         }
         value
     };
-    Kind::new("integer", read, |value: &T| value.to_string(), T::default)
+    Kind::new("integer", expected, read, |value: &T| value.to_string(), T::default)
 }
 
 macro_rules! integers {
@@ -83,7 +83,7 @@ integers! {
 
 impl Typed for bool {
     fn kind() -> Kind<bool> {
-        let read = |cell: &Cell<'_>| {
+        let read = |cell: &Cell<'_>, expected: &str| {
             let value = match (&cell.node().value, cell.scalar()) {
                 (Value::Bool(value), _) => Some(*value),
                 (_, Some("true")) => Some(true),
@@ -91,11 +91,11 @@ impl Typed for bool {
                 _ => None,
             };
             if value.is_none() {
-                cell.mismatch("true or false");
+                cell.mismatch(expected);
             }
             value
         };
-        Kind::new("boolean", read, bool::to_string, || false)
+        Kind::new("boolean", "true or false", read, bool::to_string, || false)
     }
 }
 
@@ -137,7 +137,7 @@ impl Typed for Rate {
 impl Typed for Size {
     fn kind() -> Kind<Size> {
         let expected = "a size, a number of bytes or a string such as \"100MB\"";
-        let read = move |cell: &Cell<'_>| {
+        let read = |cell: &Cell<'_>, expected: &str| {
             let value = match (&cell.node().value, cell.text()) {
                 (Value::Integer(value), _) => u64::try_from(*value).ok(),
                 (_, Some(text)) => parse_size(text),
@@ -151,7 +151,7 @@ impl Typed for Size {
             }
             value.map(Size)
         };
-        Kind::new("size", read, Size::to_toml, || Size(0))
+        Kind::new("size", expected, read, Size::to_toml, || Size(0))
     }
 }
 
@@ -194,7 +194,7 @@ impl<T: Typed + 'static> Typed for Vec<T> {
 pub fn networks() -> Kind<Vec<IpNet>> {
     let list = IpNet::kind().list();
     let print = IpNet::kind().list();
-    let read = move |cell: &Cell<'_>| match cell.node().as_table() {
+    let read = move |cell: &Cell<'_>, _: &str| match cell.node().as_table() {
         Some(table) if table.as_flattened().is_none() => {
             let parse = |key: &str| key.parse::<IpNet>().ok().or_else(|| key.parse::<IpAddr>().ok().map(IpNet::from));
             let read: Vec<Option<IpNet>> = table.entries.iter().map(|entry| parse(&entry.key)).collect();
@@ -206,7 +206,7 @@ pub fn networks() -> Kind<Vec<IpNet>> {
         }
         _ => list.read(cell),
     };
-    Kind::new("IP addresses and networks", read, move |nets| print.print(nets), Vec::new)
+    Kind::new("IP addresses and networks", "IP addresses and networks", read, move |nets| print.print(nets), Vec::new)
 }
 
 /// A host or domain name: letters, digits, hyphens, underscores and dots (RFC 5321 §4.1.2).

@@ -4,15 +4,16 @@ use std::ops::RangeInclusive;
 
 use super::document::join;
 use super::fault::FaultKind;
-use super::print::print_node;
 use super::section::{Apply, Cell, Default, KnobRecord, Section};
 
-type Parse<T> = Box<dyn Fn(&Cell<'_>) -> Option<T>>;
+/// Reads a value; told what to say was expected where it is none.
+type Parse<T> = Box<dyn Fn(&Cell<'_>, &str) -> Option<T>>;
 type Print<T> = Box<dyn Fn(&T) -> String>;
 
 /// How values of a type are read, printed and called.
 pub struct Kind<T> {
     what: String,
+    expected: String,
     parse: Parse<T>,
     print: Print<T>,
     placeholder: Box<dyn Fn() -> T>,
@@ -25,15 +26,22 @@ pub trait Typed: Sized {
 }
 
 impl<T: 'static> Kind<T> {
-    /// `what` names the type for people ("duration"); `parse` says a fault and gives `None`, or gives the value;
-    /// `print` writes TOML that `parse` reads back; `placeholder` stands in once a fault is told.
+    /// `what` names the type for people ("duration"), `expected` one value of it ("a duration such as …"); `parse`
+    /// says a fault, for which it is given what was expected, and gives `None`, or gives the value; `print` writes TOML that `parse` reads back; `placeholder` stands in once a fault is told.
     pub fn new(
         what: impl Into<String>,
-        parse: impl Fn(&Cell<'_>) -> Option<T> + 'static,
+        expected: impl Into<String>,
+        parse: impl Fn(&Cell<'_>, &str) -> Option<T> + 'static,
         print: impl Fn(&T) -> String + 'static,
         placeholder: impl Fn() -> T + 'static,
     ) -> Kind<T> {
-        Kind { what: what.into(), parse: Box::new(parse), print: Box::new(print), placeholder: Box::new(placeholder) }
+        Kind {
+            what: what.into(),
+            expected: expected.into(),
+            parse: Box::new(parse),
+            print: Box::new(print),
+            placeholder: Box::new(placeholder),
+        }
     }
 
     /// The name of the type for people.
@@ -43,7 +51,7 @@ impl<T: 'static> Kind<T> {
 
     /// Reads one value; a fault is told through the cell.
     pub fn read(&self, cell: &Cell<'_>) -> Option<T> {
-        (self.parse)(cell)
+        (self.parse)(cell, &self.expected)
     }
 
     /// The value as TOML.
@@ -65,8 +73,8 @@ impl<T: 'static> Kind<T> {
     /// Values for which `holds` is true; `expected` says which these are.
     pub fn only(self, expected: impl Into<String>, holds: impl Fn(&T) -> bool + 'static) -> Kind<T> {
         let (expected, parse) = (expected.into(), self.parse);
-        let checked = move |cell: &Cell<'_>| {
-            let value = parse(cell)?;
+        let checked = move |cell: &Cell<'_>, otherwise: &str| {
+            let value = parse(cell, otherwise)?;
             if holds(&value) {
                 return Some(value);
             }
@@ -79,31 +87,31 @@ impl<T: 'static> Kind<T> {
     /// One value or an array of values.
     pub fn list(self) -> Kind<Vec<T>> {
         let what = format!("{}, or an array of them", self.what);
-        let Kind { parse, print, .. } = self;
-        let parse = move |cell: &Cell<'_>| match cell.items() {
+        let Kind { parse, print, expected, .. } = self;
+        let parse = move |cell: &Cell<'_>, expected: &str| match cell.items() {
             Some(items) => {
-                let read: Vec<Option<T>> = items.iter().map(&parse).collect();
+                let read: Vec<Option<T>> = items.iter().map(|item| parse(item, expected)).collect();
                 read.into_iter().collect()
             }
-            None => Some(vec![parse(cell)?]),
+            None => Some(vec![parse(cell, expected)?]),
         };
         let print = move |values: &Vec<T>| {
             let items: Vec<String> = values.iter().map(&print).collect();
             format!("[{}]", items.join(", "))
         };
-        Kind::new(what, parse, print, Vec::new)
+        Kind::new(what, expected, parse, print, Vec::new)
     }
 
     /// The value, or `false` for none.
     pub fn or_false(self) -> Kind<Option<T>> {
         let what = format!("{}, or false", self.what);
-        let Kind { parse, print, .. } = self;
-        let parse = move |cell: &Cell<'_>| match &cell.node().value {
+        let Kind { parse, print, expected, .. } = self;
+        let parse = move |cell: &Cell<'_>, expected: &str| match &cell.node().value {
             super::document::Value::Bool(false) => Some(None),
-            _ => parse(cell).map(Some),
+            _ => parse(cell, expected).map(Some),
         };
         let print = move |value: &Option<T>| value.as_ref().map_or("false".to_owned(), &print);
-        Kind::new(what, parse, print, || None)
+        Kind::new(what, format!("{expected}, or false"), parse, print, || None)
     }
 }
 
@@ -116,15 +124,14 @@ impl<T: Clone + PartialEq + 'static> Kind<T> {
             Some((last, rest)) => format!("\"{}\" or \"{last}\"", rest.join("\", \"")),
             None => String::new(),
         };
-        let expected = what.clone();
-        let parse = move |cell: &Cell<'_>| {
+        let parse = |cell: &Cell<'_>, expected: &str| {
             let Some(text) = cell.text() else {
-                cell.mismatch(expected.clone());
+                cell.mismatch(expected);
                 return None;
             };
             let chosen = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, value)| value.clone());
             if chosen.is_none() {
-                cell.refuse(expected.clone());
+                cell.refuse(expected);
             }
             chosen
         };
@@ -136,7 +143,7 @@ impl<T: Clone + PartialEq + 'static> Kind<T> {
             [(_, first), ..] => first.clone(),
             [] => unreachable!("a choice has words"),
         };
-        Kind::new(what, parse, print, placeholder)
+        Kind::new(what.clone(), what, parse, print, placeholder)
     }
 }
 
@@ -146,7 +153,9 @@ impl<T: PartialOrd + Clone + 'static> Kind<T> {
         let (low, high) = (self.print(bounds.start()), self.print(bounds.end()));
         let words = format!("{} from {} to {}", self.what, low.replace('"', ""), high.replace('"', ""));
         let article = if words.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
-        self.only(format!("{article} {words}"), move |value| bounds.contains(value)).called(words)
+        let expected = format!("{article} {words}");
+        let kind = self.only(expected.clone(), move |value| bounds.contains(value)).called(words);
+        Kind { expected, ..kind }
     }
 }
 
@@ -202,6 +211,12 @@ impl<'s, 'r, T: 'static> Knob<'s, 'r, T> {
         self.read(Default::Value(text.clone()), Some(text)).unwrap_or(value)
     }
 
+    /// The value, that of the TOML `toml` where the file does not set it: for what has no other spelling.
+    pub fn default_toml(self, toml: &'static str) -> T {
+        let value = self.section.read_default(self.name, toml, &self.kind);
+        self.read(Default::Value(toml.to_owned()), None).unwrap_or(value)
+    }
+
     /// The value, `value` where the file does not set it: found out at start, as `words` say.
     pub fn default_found(self, value: T, words: &'static str) -> T {
         let text = self.kind.print(&value);
@@ -212,6 +227,17 @@ impl<'s, 'r, T: 'static> Knob<'s, 'r, T> {
     pub fn inherit(self, value: T, from: &str) -> T {
         let text = self.kind.print(&value);
         self.read(Default::As(from.to_owned(), text.clone()), Some(text)).unwrap_or(value)
+    }
+
+    /// The value; where the file does not set it, that of the same key in the table `from`, if there is one.
+    pub fn fallback(self, value: T, from: Option<&str>) -> T {
+        match from {
+            Some(table) => {
+                let key = join(table, self.name);
+                self.inherit(value, &key)
+            }
+            None => self.default(value),
+        }
     }
 
     /// The value, if the file sets it.
@@ -240,19 +266,13 @@ impl<'s, 'r, T: 'static> Knob<'s, 'r, T> {
         let entry = self.section.take(self.name);
         let path = join(self.section.path(), self.name);
         let value = entry.and_then(|entry| self.kind.read(&self.section.cell(&entry.node, path)));
-        self.section.record_knob(KnobRecord {
-            path: String::new(),
-            pattern: String::new(),
-            name: self.name,
-            doc: self.doc,
-            kind: self.kind.what.clone(),
-            default,
-            apply: self.apply,
-            effective: entry
-                .map(|entry| print_node(&entry.node, &|node| self.section.source(node).to_owned()))
-                .or(default_text),
-            span: entry.map(|entry| entry.node.span.clone()),
-            example: self.example,
+        let mut record = KnobRecord::new(self.name, self.doc, &self.kind.what, default);
+        record.effective = record.effective.or(default_text);
+        record.apply = self.apply;
+        record.example = self.example;
+        self.section.record_knob(match entry {
+            Some(entry) => record.set(&entry.node, self.section.source_of()),
+            None => record,
         });
         value
     }

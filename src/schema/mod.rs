@@ -27,5 +27,5 @@ pub use fault::{Fault, FaultKind};
 pub use knob::{Kind, Knob, Typed};
 pub use nearest::nearest;
 pub use quantity::{Rate, Size};
-pub use section::{Apply, Cell, Findings, Reader, Record, Section};
+pub use section::{Apply, Cell, Findings, Reader, Record, Section, defaults};
 pub use text::{Environment, expand};

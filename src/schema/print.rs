@@ -3,29 +3,44 @@
 use super::document::{Node, Value, join};
 use super::secret::{HIDDEN, is_secret};
 
-/// The value on one line. `source` gives the spelling of a scalar; secrets inside tables are hidden.
-pub fn print_node(node: &Node, source: &dyn Fn(&Node) -> String) -> String {
+/// How much of a value is printed.
+#[derive(Clone, Copy)]
+pub enum Show<'s> {
+    /// Macros as the file spells them (which the function tells), secrets hidden.
+    Public(&'s dyn Fn(&Node) -> String),
+    /// What macros stand for and secrets: to compare, never to show.
+    Everything,
+}
+
+/// The value on one line.
+pub fn print_node(node: &Node, show: Show<'_>) -> String {
     match &node.value {
         Value::Bool(value) => value.to_string(),
         Value::Integer(value) => value.to_string(),
-        // As written: what a macro stands for is not shown.
-        Value::Text(text) if text.has_macros() => source(node),
-        Value::Text(text) => print_str(text.as_str()),
-        Value::Float(_) | Value::Datetime => source(node),
+        Value::Text(text) => match show {
+            Show::Public(source) if text.has_macros() => source(node),
+            _ => print_str(text.as_str()),
+        },
+        Value::Float(value) => value.to_string(),
+        Value::Datetime => "(a date)".to_owned(),
         Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(|item| print_node(item, source)).collect();
+            let items: Vec<String> = items.iter().map(|item| print_node(item, show)).collect();
             format!("[{}]", items.join(", "))
         }
         Value::Table(table) => {
             if let Some(items) = table.as_flattened() {
-                let items: Vec<String> = items.into_iter().map(|item| print_node(item, source)).collect();
+                let items: Vec<String> = items.into_iter().map(|item| print_node(item, show)).collect();
                 return format!("[{}]", items.join(", "));
             }
             let entries: Vec<String> = table
                 .entries
                 .iter()
                 .map(|entry| {
-                    let value = if is_secret(&entry.key) { print_str(HIDDEN) } else { print_node(&entry.node, source) };
+                    let value = if is_secret(&entry.key) && matches!(show, Show::Public(_)) {
+                        print_str(HIDDEN)
+                    } else {
+                        print_node(&entry.node, show)
+                    };
                     format!("{} = {value}", join("", &entry.key))
                 })
                 .collect();

@@ -24,7 +24,9 @@ pub fn render(records: &[Record]) -> String {
 /// The knobs that stand directly in `section`.
 fn own_knobs<'a>(records: &'a [Record], section: &'a SectionRecord) -> impl Iterator<Item = &'a KnobRecord> {
     records.iter().filter_map(|record| match record {
-        Record::Knob(knob) if knob.pattern.strip_suffix(knob.name)? == format!("{}.", section.pattern) => Some(knob),
+        Record::Knob(knob) if knob.pattern.strip_suffix(knob.name.as_str())? == format!("{}.", section.pattern) => {
+            Some(knob)
+        }
         _ => None,
     })
 }

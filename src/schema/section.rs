@@ -3,12 +3,13 @@
 //! A room writes `Settings::read(section)` once; the same code runs over a file (values, faults, what is
 //! in effect) and over nothing ([`Reader::describe`]), which yields every knob for the reference.
 
-use std::cell::RefCell;
+use std::cell::{Cell as StdCell, RefCell};
 
 use super::document::{Document, Entry, Node, Span, Table, join};
 use super::fault::{Fault, FaultKind};
 use super::knob::{Kind, Knob, Typed};
 use super::nearest::nearest;
+use super::print::{Show, print_node};
 use super::secret::{HIDDEN, is_secret};
 
 /// Faults kept of one file; what comes after is counted.
@@ -32,7 +33,7 @@ pub struct KnobRecord {
     /// Key with `<id>` for names: `server.listener.<id>.bind`.
     pub pattern: String,
     /// Its last part.
-    pub name: &'static str,
+    pub name: String,
     /// What it means, in sentences.
     pub doc: &'static str,
     /// Type, unit and bounds in words.
@@ -43,10 +44,51 @@ pub struct KnobRecord {
     pub apply: Apply,
     /// The value in effect as TOML, a secret hidden; `None` where unset.
     pub effective: Option<String>,
+    /// A digest of the value, secrets and macros included: tells a change that may not be shown.
+    pub digest: u64,
     /// Where the file sets it.
     pub span: Option<Span>,
     /// A value for the reference where there is no default.
     pub example: Option<&'static str>,
+}
+
+impl KnobRecord {
+    /// A knob that the file does not set; `apply` is reload.
+    pub(super) fn new(name: &str, doc: &'static str, kind: &str, default: Default) -> KnobRecord {
+        let effective = match &default {
+            Default::Value(text) | Default::As(_, text) => Some(text.clone()),
+            _ => None,
+        };
+        KnobRecord {
+            path: String::new(),
+            pattern: String::new(),
+            name: name.to_owned(),
+            doc,
+            kind: kind.to_owned(),
+            default,
+            apply: Apply::Reload,
+            digest: effective.as_deref().map_or(0, digest),
+            effective,
+            span: None,
+            example: None,
+        }
+    }
+
+    /// The same, set by the file to `node`.
+    pub(super) fn set(mut self, node: &Node, source: impl Fn(&Node) -> String) -> KnobRecord {
+        self.effective = Some(print_node(node, Show::Public(&source)));
+        self.digest = digest(&print_node(node, Show::Everything));
+        self.span = Some(node.span.clone());
+        self
+    }
+}
+
+/// Equal values have equal digests in one process; nothing else is promised.
+fn digest(text: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hasher};
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    hasher.finish()
 }
 
 /// What holds where a key is absent.
@@ -116,6 +158,8 @@ impl Findings {
 /// One pass over a document.
 pub struct Reader<'d> {
     document: &'d Document,
+    /// Where `config_get` looks: the file, also while a default is read.
+    file: &'d Document,
     describes: bool,
     facts: Vec<(&'static str, String)>,
     state: RefCell<Findings>,
@@ -125,7 +169,7 @@ impl<'d> Reader<'d> {
     /// Reads `document`.
     pub fn new(document: &'d Document) -> Reader<'d> {
         let state = RefCell::new(Findings { faults: Vec::new(), records: Vec::new() });
-        Reader { document, describes: false, facts: Vec::new(), state }
+        Reader { document, file: document, describes: false, facts: Vec::new(), state }
     }
 
     /// Runs over nothing and shows each repeated table once, under the name `<id>`. `document` is an empty one.
@@ -150,6 +194,7 @@ impl<'d> Reader<'d> {
                 pattern: String::new(),
                 known: RefCell::default(),
                 ignored: RefCell::default(),
+                takes_all: StdCell::new(false),
             };
             let value = read(&root);
             root.finish();
@@ -174,6 +219,11 @@ impl<'d> Reader<'d> {
     }
 }
 
+/// What `read` gives where the file says nothing: the defaults of a room, from its one definition of them.
+pub fn defaults<T>(read: impl FnOnce(&Section<'_>) -> T) -> T {
+    Reader::new(&Document::empty()).read(read).0
+}
+
 /// A table that is being read. Keys nobody asks for are faults when the reading of the table ends.
 pub struct Section<'r> {
     reader: &'r Reader<'r>,
@@ -183,6 +233,8 @@ pub struct Section<'r> {
     pattern: String,
     known: RefCell<Vec<&'static str>>,
     ignored: RefCell<Vec<&'static str>>,
+    /// Every key is of one kind: none is unknown.
+    takes_all: StdCell<bool>,
 }
 
 impl<'r> Section<'r> {
@@ -297,16 +349,34 @@ impl<'r> Section<'r> {
     }
 
     /// The keys of the table `name` as a map of values of one kind, in the order of the file.
-    pub fn map<T: 'static>(&self, name: &'static str, doc: &'static str, kind: &Kind<T>) -> Vec<(String, T)> {
+    pub fn map<T: 'static>(
+        &self,
+        name: &'static str,
+        doc: &'static str,
+        entry_doc: &'static str,
+        kind: &Kind<T>,
+    ) -> Vec<(String, T)> {
         let entry = self.take(name);
-        self.record_section(&join(&self.path, name), &join(&self.pattern, name), doc, Shape::Named);
-        let Some(table) = entry.and_then(|entry| self.expect_table(name, &entry.node)) else { return Vec::new() };
-        let path = join(&self.path, name);
-        let read = |entry: &Entry| {
-            let cell = self.cell(&entry.node, join(&path, &entry.key));
-            Some((entry.key.clone(), kind.read(&cell)?))
-        };
-        table.entries.iter().filter_map(read).collect()
+        let place = entry.and_then(|entry| Some((self.expect_table(name, &entry.node)?, entry.span.clone())));
+        self.enter(place, name, name, doc, Shape::Table, |s| s.map_entries(entry_doc, kind))
+    }
+
+    /// All keys of this table that nobody asked for yet, as a map of values of one kind.
+    pub fn map_entries<T: 'static>(&self, doc: &'static str, kind: &Kind<T>) -> Vec<(String, T)> {
+        if self.reader.describes {
+            self.record_knob(KnobRecord::new("KEY", doc, kind.what(), Default::Unset));
+        }
+        let Some(table) = self.table else { return Vec::new() };
+        let asked = self.known.borrow().clone();
+        self.takes_all.set(true);
+        let mut values = Vec::with_capacity(table.entries.len());
+        for entry in table.entries.iter().filter(|entry| !asked.contains(&entry.key.as_str())) {
+            let cell = self.cell(&entry.node, join(&self.path, &entry.key));
+            values.extend(kind.read(&cell).map(|value| (entry.key.clone(), value)));
+            let record = KnobRecord::new(&entry.key, doc, kind.what(), Default::Unset);
+            self.record_knob(record.set(&entry.node, self.source_of()));
+        }
+        values
     }
 
     /// `name` belongs to the reference product, not to us: taken, and said so.
@@ -336,6 +406,38 @@ impl<'r> Section<'r> {
             Some(entry) => fault.at(entry.node.span.clone()),
             None => fault,
         }
+    }
+
+    /// A fault at `name` of the table `path` (from the top, ids as they are), or at the nearest table that is there.
+    pub fn fault_in(&self, path: &[&str], kind: FaultKind, title: impl Into<String>) -> Fault {
+        let mut key = String::new();
+        let mut place = None;
+        let mut table = Some(self.reader.document.root());
+        for (depth, part) in path.iter().enumerate() {
+            key = join(&key, part);
+            let Some(entry) = table.and_then(|table| table.find(part)) else {
+                table = None;
+                continue;
+            };
+            let is_last = depth + 1 == path.len();
+            place = Some(if is_last { entry.node.span.clone() } else { entry.span.clone() });
+            table = entry.node.as_table();
+        }
+        let fault = Fault::new(kind, key, title);
+        match place {
+            Some(span) => fault.at(span),
+            None => fault,
+        }
+    }
+
+    /// What `key` means where the file does not set it, if it is a fact of this machine.
+    pub fn fact(&self, key: &str) -> Option<&str> {
+        self.reader.fact(key)
+    }
+
+    /// Whether a fault was told already, warnings not counted.
+    pub fn has_fault(&self) -> bool {
+        !self.reader.state.borrow().is_usable()
     }
 
     /// Puts `fault` with the others.
@@ -371,17 +473,36 @@ impl<'r> Section<'r> {
         Cell { reader: self.reader, node, path }
     }
 
+    /// The value of a default that is written as TOML.
+    pub(super) fn read_default<T: 'static>(&self, name: &str, toml: &str, kind: &Kind<T>) -> T {
+        let (document, mut faults) = Document::parse("default", &format!("value = {toml}"));
+        let reader = Reader { file: self.reader.file, facts: self.reader.facts.clone(), ..Reader::new(&document) };
+        let value = document
+            .find("value")
+            .and_then(|node| kind.read(&Cell { reader: &reader, node, path: join(&self.path, name) }));
+        faults.append(&mut reader.state.borrow_mut().faults);
+        for fault in faults {
+            // Never met: a test reads every default.
+            let title =
+                format!("the default of `{}` is broken: {} {}", join(&self.path, name), fault.title, fault.words());
+            self.reader.fault(Fault::new(fault.kind, join(&self.path, name), title));
+        }
+        value.unwrap_or_else(|| kind.placeholder())
+    }
+
     pub(super) fn record_knob(&self, mut record: KnobRecord) {
-        record.path = join(&self.path, record.name);
-        record.pattern = join(&self.pattern, record.name);
-        if is_secret(record.name) && record.effective.is_some() {
+        record.path = join(&self.path, &record.name);
+        record.pattern = join(&self.pattern, &record.name);
+        if is_secret(&record.name) && record.effective.is_some() {
             record.effective = Some(format!("\"{HIDDEN}\""));
         }
         self.reader.record(Record::Knob(record));
     }
 
-    pub(super) fn source(&self, node: &Node) -> &str {
-        self.reader.document.source(&node.span)
+    /// How the file spells a value.
+    pub(super) fn source_of(&self) -> impl Fn(&Node) -> String + use<'r> {
+        let document = self.reader.document;
+        move |node| document.source(&node.span).to_owned()
     }
 
     fn ignore(&self, name: &'static str, kind: FaultKind, why: &'static str) {
@@ -448,6 +569,7 @@ impl<'r> Section<'r> {
             pattern,
             known: RefCell::default(),
             ignored: RefCell::default(),
+            takes_all: StdCell::new(false),
         };
         let value = read(&section);
         section.finish();
@@ -471,7 +593,7 @@ impl<'r> Section<'r> {
 
     /// Whatever was not asked for is unknown.
     fn finish(self) {
-        let Some(table) = self.table else { return };
+        let Some(table) = self.table.filter(|_| !self.takes_all.get()) else { return };
         let (known, ignored) = (self.known.borrow(), self.ignored.borrow());
         let is_asked = |entry: &&Entry| [&known, &ignored].iter().any(|names| names.contains(&entry.key.as_str()));
         for entry in table.entries.iter().filter(|entry| !is_asked(entry)) {
@@ -542,7 +664,7 @@ impl<'r> Cell<'r> {
     /// Another key of the file, by its full name, as `config_get` reads it; also facts of this machine.
     pub fn config(&self, key: &str) -> Option<String> {
         use super::document::Value;
-        match self.reader.document.find(key).map(|node| &node.value) {
+        match self.reader.file.find(key).map(|node| &node.value) {
             Some(Value::Text(text)) => Some(text.as_str().to_owned()),
             Some(Value::Integer(value)) => Some(value.to_string()),
             Some(Value::Bool(value)) => Some(value.to_string()),
@@ -600,7 +722,9 @@ impl<'r> Cell<'r> {
                     source.push('…');
                 }
                 let article = if matches!(self.node.value, Value::Text(_)) { "the string" } else { "the value" };
-                format!("{article} {}", source.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'"))
+                let source: String =
+                    source.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+                format!("{article} {source}")
             }
         }
     }

@@ -232,14 +232,13 @@ impl Expander<'_> {
 
     fn key(&self, key: &str, depth: usize) -> Result<String, (String, &'static str)> {
         if depth >= MACRO_DEPTH_MAX {
-            return Err((format!("`{key}`, through a circle of macros"), "keys that do not refer to each other"));
+            return Err((format!("a circle of macros through `{key}`"), "keys that do not refer to each other"));
         }
         let expected = "a key of this file that holds a string, a number or a boolean";
         match self.original.find(key).map(|node| &node.value) {
-            Some(Value::Text(text)) => self
-                .text(&text.value, depth + 1)
-                .map(|text| text.value)
-                .map_err(|fault| (format!("`{key}`, where {}", fault.found), fault.expected)),
+            Some(Value::Text(text)) => {
+                self.text(&text.value, depth + 1).map(|text| text.value).map_err(|fault| (fault.found, fault.expected))
+            }
             Some(Value::Integer(value)) => Ok(value.to_string()),
             Some(Value::Bool(value)) => Ok(value.to_string()),
             Some(other) => Err((format!("`{key}`, {}", Node { span: 0..0, value: other.clone() }.kind()), expected)),
@@ -304,7 +303,7 @@ mod tests {
             ("%{env:NONE}%", "no variable `NONE`"),
             ("%{file:/none}%", "file /none: no such file"),
             ("%{cfg:none}%", "no key `none`"),
-            ("%{cfg:k}%", "`k`, through a circle of macros"),
+            ("%{cfg:k}%", "a circle of macros through `k`"),
             ("%{what}%", "`what`"),
             ("%{env:", "a macro without end"),
         ] {

@@ -1,0 +1,112 @@
+//! Document to snapshot: every room reads its tables, then what no single room can see is checked.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::file::host_name;
+use super::foreign;
+use super::server::{self, ServerSettings};
+use crate::schema::{Document, Fault, FaultKind, Findings, Reader, Section};
+use crate::{control, listener, observe, spool};
+
+/// One checked configuration. Immutable: a reload makes another.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The process.
+    pub server: ServerSettings,
+    /// The listeners that are ours, in the order of the file.
+    pub listeners: Vec<listener::Settings>,
+    /// The identities of the TLS server, in the order of the file.
+    pub certificates: Vec<listener::Certificate>,
+    /// Where accepted mail is kept.
+    pub spool: spool::Settings,
+    /// Logs and metrics.
+    pub observe: observe::settings::Settings,
+    /// The operator's socket.
+    pub control: control::settings::Settings,
+}
+
+/// Shards take snapshots across threads.
+const _: fn() = || {
+    fn crosses_threads<T: Send + Sync>() {}
+    crosses_threads::<Config>();
+};
+
+/// The snapshot of `document`; it may be used if the findings hold no fault.
+pub(super) fn resolve(document: &Document) -> (Config, Findings) {
+    let reader = Reader::new(document).with_fact("server.hostname", host_name());
+    reader.read(read)
+}
+
+/// Reads the whole file. Also runs over nothing, for the reference.
+pub(super) fn read(root: &Section<'_>) -> Config {
+    let machine_name = root.fact("server.hostname").unwrap_or("localhost").to_owned();
+    let server = server::read(root, &machine_name);
+    let config = Config {
+        server: server.settings,
+        listeners: server.listeners,
+        certificates: root
+            .named(
+                "certificate",
+                "An identity of the TLS server, chosen by the name the client asks for. Without any, it is self-signed.",
+                listener::Certificate::read,
+            )
+            .into_iter()
+            .map(|(_, certificate)| certificate)
+            .collect(),
+        spool: root.table("spool", "Where accepted mail is kept until it is delivered.", spool::Settings::read),
+        observe: observe::settings::Settings::read(root),
+        control: root.table("control", "The socket of the operator's commands.", control::settings::Settings::read),
+    };
+    foreign::accept(root);
+    check(root, &config);
+    config
+}
+
+/// What no single room can see.
+fn check(root: &Section<'_>, config: &Config) {
+    if root.is_describing() {
+        return;
+    }
+    check_listeners(root, config);
+    check_certificates(root, config);
+}
+
+fn check_listeners(root: &Section<'_>, config: &Config) {
+    if config.listeners.is_empty() && !root.has_fault() {
+        let fault = Fault::new(FaultKind::Missing, "server.listener", "there is no listener")
+            .expected("at least one [server.listener.<id>] with protocol smtp or lmtp");
+        root.report(fault);
+    }
+    let mut bound: HashMap<SocketAddr, &str> = HashMap::new();
+    for listener in &config.listeners {
+        let at = |key| ["server", "listener", listener.id.as_str(), key];
+        for address in &listener.bind {
+            let other = bound.insert(*address, &listener.id).filter(|_| address.port() != 0);
+            if let Some(other) = other {
+                let title = format!("two listeners bind {address}");
+                let mut fault = root.fault_in(&at("bind"), FaultKind::Conflict, title);
+                fault = fault.label(format!("bound by listener `{other}` already"));
+                root.report(fault);
+            }
+        }
+        if listener.tls.implicit && !listener.tls.enable {
+            let title = format!("listener `{}` speaks implicit TLS, and TLS is not enabled", listener.id);
+            let fault = root.fault_in(&at("tls"), FaultKind::Conflict, title);
+            root.report(fault.expected("tls.enable = true, or tls.implicit = false"));
+        }
+        if listener.tls.enable && listener.tls.disable_protocols.len() >= 2 {
+            let title = format!("listener `{}` speaks TLS, and every version is disabled", listener.id);
+            root.report(root.fault_in(&at("tls"), FaultKind::Conflict, title));
+        }
+    }
+}
+
+fn check_certificates(root: &Section<'_>, config: &Config) {
+    let mut defaults = config.certificates.iter().filter(|certificate| certificate.is_default);
+    if let (Some(first), Some(second)) = (defaults.next(), defaults.next()) {
+        let title = format!("certificates `{}` and `{}` are both the default", first.id, second.id);
+        let fault = root.fault_in(&["certificate", &second.id, "default"], FaultKind::Conflict, title);
+        root.report(fault.label("one certificate can be the default"));
+    }
+}

@@ -1,0 +1,202 @@
+//! The room as a whole: what is accepted, what is refused and in which words, what a reload says.
+
+use proptest::prelude::*;
+
+use super::*;
+
+struct Outside;
+
+impl Environment for Outside {
+    fn variable(&self, name: &str) -> Option<String> {
+        (name == "BIND").then(|| "127.0.0.1:2526".to_owned())
+    }
+    fn file(&self, path: &str) -> Result<String, String> {
+        match path {
+            "/tls/mx.crt" => Ok("-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n".to_owned()),
+            "/tls/mx.key" => Ok("-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n".to_owned()),
+            _ => Err("no such file".to_owned()),
+        }
+    }
+}
+
+fn accepted(text: &str) -> Loaded {
+    load_text("posthaste.toml", text, &Outside).unwrap_or_else(|refused| panic!("{refused}"))
+}
+
+/// The three listener examples of the founding documents, as they stand there.
+const LISTENERS: [&str; 3] = [
+    "[server.listener.\"smtp\"]\nbind = \"[::]:25\"\nprotocol = \"smtp\"\ngreeting = \"Welcome!\"\n",
+    "[server.listener.\"submissions\"]\nbind = [\"[::]:465\"]\nprotocol = \"smtp\"\ntls.implicit = true\n",
+    "[server.listener.\"lmtp\"]\nbind = [\"[::]:24\"]\nprotocol = \"lmtp\"\n",
+];
+
+#[test]
+fn the_three_listeners_of_the_founding_documents_work_as_they_stand() {
+    let loaded = accepted(&LISTENERS.concat());
+    assert_eq!(loaded.warnings(false), "");
+    let [smtp, submissions, lmtp] = &loaded.config.listeners[..] else { panic!("three listeners") };
+    let bind = |text: &str| vec![text.parse::<std::net::SocketAddr>().expect("an address")];
+    assert_eq!((&smtp.bind, smtp.greeting.as_deref()), (&bind("[::]:25"), Some("Welcome!")));
+    assert_eq!(smtp.protocol, crate::listener::Protocol::Smtp);
+    assert_eq!((&submissions.bind, submissions.tls.implicit), (&bind("[::]:465"), true));
+    assert_eq!((&lmtp.bind, lmtp.protocol), (&bind("[::]:24"), crate::listener::Protocol::Lmtp));
+    for example in LISTENERS {
+        assert_eq!(accepted(example).config.listeners.len(), 1);
+    }
+}
+
+#[test]
+fn the_embedded_defaults_are_accepted_without_a_warning() {
+    let loaded = load(None).unwrap_or_else(|refused| panic!("{refused}"));
+    assert_eq!(loaded.warnings(false), "");
+    let ports: Vec<u16> = loaded.config.listeners.iter().flat_map(|l| &l.bind).map(|address| address.port()).collect();
+    assert_eq!(ports, [2525, 2525, 2587, 2587, 2465, 2465, 2424, 2424]);
+    assert!(loaded.config.listeners.iter().flat_map(|l| &l.bind).all(|address| address.ip().is_loopback()));
+}
+
+#[test]
+fn each_example_is_accepted_without_a_warning() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("config/examples").flatten() {
+        let text = std::fs::read_to_string(entry.path()).expect("readable");
+        let loaded = load_text(&entry.file_name().to_string_lossy(), &text, &Outside);
+        let loaded = loaded.unwrap_or_else(|refused| panic!("{refused}"));
+        assert_eq!(loaded.warnings(false), "", "{:?}", entry.path());
+        count += 1;
+    }
+    assert!(count >= 4, "{count} examples");
+}
+
+/// One file per fault: what people are told is kept beside it.
+#[test]
+fn bad_files_are_refused_in_these_words() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bad_config");
+    let mut files: Vec<_> = std::fs::read_dir(folder).expect("tests/bad_config").flatten().map(|e| e.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    assert!(!files.is_empty());
+    for path in files {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let refused = load_text(&name, &text, &Outside).err().unwrap_or_else(|| panic!("{name} was accepted"));
+        assert!(!refused.to_string().contains("hunter2"), "{name} tells a secret");
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path("../../tests/bad_config/snapshots");
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.bind(|| insta::assert_snapshot!(name.trim_end_matches(".toml"), refused.to_string()));
+    }
+}
+
+#[test]
+fn keys_of_the_reference_product_are_accepted_with_a_warning() {
+    let text = format!("{}[imap]\nrequest.max-size = 1\n[acme.le]\ncontact = ['a@b']\n", LISTENERS[0]);
+    let loaded = accepted(&text);
+    let kinds: Vec<_> = loaded.warnings_json().iter().map(|warning| (warning.kind, warning.line)).collect();
+    assert_eq!(kinds, [(FaultKind::Foreign, Some(5)), (FaultKind::NotYet, Some(7))]);
+}
+
+#[test]
+fn listeners_of_other_protocols_are_skipped_with_a_warning() {
+    let text = format!(
+        "{}[server.listener.imap]\nbind = '[::]:143'\nprotocol = 'imap'\n[server.listener.http]\nbind = '[::]:80'\nprotocol = 'http'\n",
+        LISTENERS[0]
+    );
+    let loaded = accepted(&text);
+    assert_eq!(loaded.config.listeners.len(), 1);
+    let kinds: Vec<_> = loaded.warnings_json().iter().map(|warning| warning.kind).collect();
+    assert_eq!(kinds, [FaultKind::Foreign, FaultKind::NotYet]);
+}
+
+#[test]
+fn a_reload_answers_with_what_changes() {
+    let before = accepted(
+        "server.hostname = 'a.example'\n[server.listener.a]\nbind = '%{env:BIND}%'\nprotocol = 'smtp'\n[spool]\npath = '/a'\n\
+         [certificate.x]\ncert = '%{file:/tls/mx.crt}%'\nprivate-key = '''-----BEGIN PRIVATE KEY-----\nhunter2'''\n",
+    );
+    let after = accepted(
+        "server.hostname = 'a.example'\n[server.listener.b]\nbind = '[::1]:26'\nprotocol = 'lmtp'\n[spool]\npath = '/b'\n\
+         [certificate.x]\ncert = '%{file:/tls/mx.crt}%'\nprivate-key = '''-----BEGIN PRIVATE KEY-----\nhunter22'''\n",
+    );
+    let diff = before.diff(&after);
+    assert!(diff.needs_restart());
+    insta::assert_snapshot!(diff);
+    insta::assert_json_snapshot!(diff.changes[0]);
+    assert!(before.diff(&before).is_empty());
+}
+
+#[test]
+fn what_is_shown_holds_every_value_and_no_secret() {
+    let loaded = accepted(
+        "[server.listener.a]\nbind = '%{env:BIND}%'\nprotocol = 'smtp'\n\
+         [certificate.x]\ncert = '%{file:/tls/mx.crt}%'\nprivate-key = '''-----BEGIN PRIVATE KEY-----\nhunter2'''\n",
+    );
+    let shown = loaded.show();
+    assert!(!shown.contains("hunter2") && !shown.contains("BEGIN"), "{shown}");
+    assert!(shown.contains("bind = '%{env:BIND}%'") && shown.contains("# max-connections = 8192"), "{shown}");
+    // What is shown is TOML that means the same, the secret apart.
+    let (_, faults) = Document::parse("shown", &shown);
+    assert_eq!(faults, []);
+}
+
+/// Pieces from which nearly right configurations are made.
+const PIECES: &[&str] = &[
+    "[server.listener.a]\n",
+    "[[queue.limiter.inbound]]\n",
+    "bind = ",
+    "protocol = ",
+    "\"smtp\"\n",
+    "'[::]:25'\n",
+    "[spool]\n",
+    "path = ",
+    "[",
+    "]",
+    "{",
+    "}",
+    "=",
+    "\"",
+    "'",
+    "'''",
+    "\n",
+    "5m",
+    "server",
+    ".",
+    "listener",
+    "%{cfg:server.hostname}%",
+    "%{env:X}%",
+    "0.if = 'x'\n",
+    "tls.implicit = true\n",
+    "-1",
+    "1e9",
+    "é",
+    "\\",
+    "#",
+    "certificate.x.private-key = ",
+    "hostname",
+    "[session.rcpt]\n",
+    "relay = ",
+    "[ { if = \"local_port = 25\", then = true }, { else = false } ]\n",
+    "[queue.route.x]\n",
+    "type = ",
+    "\"relay\"\n",
+    "false\n",
+    "9223372036854775808\n",
+    "1979-05-27\n",
+];
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(
+        pieces in prop::collection::vec(prop::sample::select(PIECES).prop_map(str::to_owned).boxed().prop_union("\\PC{0,8}".boxed()), 0..30)
+    ) {
+        let text = pieces.concat();
+        match load_text("t", &text, &Outside) {
+            Ok(loaded) => drop((loaded.show(), loaded.warnings(false))),
+            Err(refused) => {
+                prop_assert!(refused.count() > 0);
+                drop((refused.to_string(), refused.json().len()));
+            }
+        }
+    }
+}
