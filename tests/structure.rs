@@ -24,7 +24,8 @@ const LAYERS: &[(u8, &[&str])] = &[
 const PEERS: &[(&str, &str)] = &[("lookup", "expr"), ("queue", "limits"), ("listener", "session")];
 
 /// Arrows up that are meant, with their reason.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[("schema", "expr", "keys that hold expressions")];
+const EXCEPTIONS: &[(&str, &str, &str)] =
+    &[("schema", "expr", "keys that hold expressions"), ("config", "control", "the settings of the socket")];
 
 /// Rooms that do no I/O and read no clock: they may not name the runtime crate or the ways around it.
 const PURE: &[&str] = &["base", "mail", "expr", "lookup", "smtp", "queue", "limits", "scheduler", "report"];
