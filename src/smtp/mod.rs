@@ -17,4 +17,5 @@ pub mod content;
 pub mod extensions;
 pub mod line;
 pub mod reply;
+pub mod server;
 pub mod xtext;

@@ -105,7 +105,7 @@ impl Intake {
         let used = used.min(self.end - self.start);
         let kept = kept.min(used);
         if let Some(content) = &mut self.content {
-            if content.is_empty() {
+            if content.start == content.end {
                 *content = self.start..self.start + kept;
             } else {
                 if content.end != self.start {
@@ -157,13 +157,13 @@ impl Intake {
     /// What must survive a change of buffer: content and unread octets, with what lies between.
     fn kept(&self) -> Range<usize> {
         match &self.content {
-            Some(content) if !content.is_empty() => content.start..self.end.max(content.end),
+            Some(content) if content.start != content.end => content.start..self.end.max(content.end),
             _ => self.start..self.end,
         }
     }
 
     fn rebase(&mut self, by: usize) {
-        if self.content.as_ref().is_some_and(Range::is_empty) {
+        if self.content.as_ref().is_some_and(|content| content.start == content.end) {
             self.content = Some(0..0);
         } else if let Some(content) = &mut self.content {
             *content = content.start - by..content.end - by;

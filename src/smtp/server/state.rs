@@ -15,7 +15,7 @@
 //! A transition consumes the old state. RSET, EHLO, STARTTLS and the end of a transaction drop the
 //! [`Transaction`]: there is no field that could be forgotten.
 
-use crate::mail::{Envelope, MailParameters, Recipient, Reply, ReversePath};
+use crate::mail::{Envelope, ForwardPath, MailParameters, Recipient, Reply, ReversePath};
 use crate::smtp::server::receiving::Receiving;
 
 /// What lives from MAIL to the end of the transaction.
@@ -28,25 +28,46 @@ pub struct Transaction {
     pub answered: Vec<u32>,
     /// RCPTs of this transaction that were refused.
     pub refused: u32,
+    /// A hash of each recipient, to find the one that was said twice.
+    hashes: Vec<u32>,
 }
 
 impl Transaction {
     /// A transaction as MAIL opens it.
     pub fn new(reverse_path: ReversePath, mail: MailParameters) -> Transaction {
         let envelope = Envelope { reverse_path, mail, recipients: Vec::new() };
-        Transaction { envelope, answered: Vec::new(), refused: 0 }
+        Transaction { envelope, answered: Vec::new(), refused: 0, hashes: Vec::new() }
     }
 
     /// Adds a recipient unless it is there; the position it has.
     pub(super) fn add(&mut self, recipient: Recipient) -> u32 {
+        let hash = hash_of(&recipient.path);
         let recipients = &mut self.envelope.recipients;
-        let known = recipients.iter().rposition(|known| known.path == recipient.path);
+        // Hashes lie together: a thousand of them are compared in less than a microsecond.
+        let mut same = self.hashes.iter().enumerate().filter(|(_, known)| **known == hash).map(|(i, _)| i);
+        let known = same.find(|&i| recipients.get(i).is_some_and(|known| is_same(&known.path, &recipient.path)));
         let index = known.unwrap_or_else(|| {
             recipients.push(recipient);
+            self.hashes.push(hash);
             recipients.len() - 1
         });
         index as u32
     }
+}
+
+/// Two spellings of one mailbox: local-parts are compared as they are, domains as names (RFC 5321 §2.4).
+fn is_same(a: &ForwardPath, b: &ForwardPath) -> bool {
+    let (a, b) = (a.mailbox(), b.mailbox());
+    a.local_part() == b.local_part() && a.domain_key() == b.domain_key()
+}
+
+fn hash_of(path: &ForwardPath) -> u32 {
+    let mut hash = 0x811c_9dc5u32; // FNV-1a: a collision costs a comparison, no more
+    let mailbox = path.mailbox();
+    for b in mailbox.local_part().bytes().chain(mailbox.domain_key().bytes()) {
+        hash = (hash ^ u32::from(b)).wrapping_mul(0x0100_0193);
+    }
+    hash
 }
 
 /// Where a session is.

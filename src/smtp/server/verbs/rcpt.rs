@@ -28,7 +28,7 @@ pub(in crate::smtp::server) fn rcpt(d: &mut Dialogue, state: State, command: Com
     let recipient = Recipient {
         path: rcpt.forward_path(),
         notify: rcpt.arguments.notify,
-        original: rcpt.arguments.original.map(|original| original.decode()),
+        original: rcpt.arguments.original.map(|original| original.to_original()),
     };
     d.open = Some(Open::Rcpt(Box::new(recipient)));
     state
