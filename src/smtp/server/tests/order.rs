@@ -55,7 +55,8 @@ fn a_hundred_recipients_in_one_write() {
 
 #[test]
 fn a_recipient_said_twice_is_one_but_lmtp_answers_both() {
-    let envelope = "MAIL FROM:<a@b.test>\r\nRCPT TO:<c@D.test>\r\nRCPT TO:<c@d.test>\r\nRCPT TO:<C@d.test>\r\nDATA\r\nx\r\n.\r\n";
+    let envelope =
+        "MAIL FROM:<a@b.test>\r\nRCPT TO:<c@D.test>\r\nRCPT TO:<c@d.test>\r\nRCPT TO:<C@d.test>\r\nDATA\r\nx\r\n.\r\n";
     let smtp = Run::smtp().all(format!("EHLO c.test\r\n{envelope}").as_bytes());
     assert_eq!(smtp.messages[0].0, ["c@D.test", "C@d.test"]);
     assert_eq!(smtp.codes(), [250, 250, 250, 250, 250, 354, 250]);
@@ -76,10 +77,9 @@ fn lmtp_answers_each_accepted_recipient_and_no_other() {
 fn lmtp_gives_each_recipient_its_own_status() {
     fn quota(question: Question<'_>, server: &Server) -> Answer {
         match question {
-            Question::Content(_) => Answer {
-                refused: vec![(1, Reply::new(552, (5, 2, 2), "Mailbox full"))],
-                ..Answer::accept()
-            },
+            Question::Content(_) => {
+                Answer { refused: vec![(1, Reply::new(552, (5, 2, 2), "Mailbox full"))], ..Answer::accept() }
+            }
             other => lenient(other, server),
         }
     }

@@ -44,7 +44,8 @@ fn allowing(question: Question<'_>, server: &Server) -> Answer {
 }
 
 fn with_ends(question: Question<'_>, server: &Server, ends: crate::smtp::content::BareLineEnds) -> Answer {
-    let rules = matches!(question, Question::Connect).then(|| Box::new(Rules { bare_line_ends: ends, ..Rules::default() }));
+    let rules =
+        matches!(question, Question::Connect).then(|| Box::new(Rules { bare_line_ends: ends, ..Rules::default() }));
     Answer { rules, ..lenient(question, server) }
 }
 
@@ -119,7 +120,9 @@ fn starttls_out_of_place() {
 
 #[test]
 fn other_protocols_are_sent_away() {
-    for line in ["GET / HTTP/1.1", "POST /evil HTTP/1.1", "CONNECT a:80 HTTP/1.1", "OPTIONS / HTTP/1.1", "\x16\x03\x01\x02"] {
+    for line in
+        ["GET / HTTP/1.1", "POST /evil HTTP/1.1", "CONNECT a:80 HTTP/1.1", "OPTIONS / HTTP/1.1", "\x16\x03\x01\x02"]
+    {
         let run = Run::smtp().all(format!("{line}\r\nMAIL FROM:<a@b.test>\r\n").as_bytes());
         assert_eq!(run.codes(), [502], "{line}");
         assert!(run.is_closed);
@@ -139,7 +142,8 @@ fn bdat_in_doubt_closes() {
 #[test]
 fn unwanted_chunks_pass_to_their_last_octet() {
     // Without MAIL, without RCPT, after LAST: exactly so many octets are skipped, and the next command is found.
-    let input = b"EHLO c.test\r\nBDAT 6 LAST\r\nRSET\r\nMAIL FROM:<a@b.test>\r\nBDAT 6\r\nQUIT\r\nRCPT TO:<c@d.test>\r\n\
+    let input =
+        b"EHLO c.test\r\nBDAT 6 LAST\r\nRSET\r\nMAIL FROM:<a@b.test>\r\nBDAT 6\r\nQUIT\r\nRCPT TO:<c@d.test>\r\n\
                   BDAT 3 LAST\r\nabcBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n";
     let run = Run::smtp().all(input);
     assert_eq!(run.codes(), [250, 503, 250, 503, 250, 250, 503, 250]);
