@@ -21,7 +21,8 @@ const LAYERS: &[(u8, &[&str])] = &[
 ];
 
 /// Arrows inside one layer that are meant, as (from, to).
-const PEERS: &[(&str, &str)] = &[("lookup", "expr"), ("queue", "limits"), ("listener", "session")];
+const PEERS: &[(&str, &str)] =
+    &[("observe", "schema"), ("lookup", "expr"), ("queue", "limits"), ("listener", "session")];
 
 /// Arrows up that are meant, with their reason.
 const EXCEPTIONS: &[(&str, &str, &str)] =

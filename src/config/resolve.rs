@@ -7,7 +7,7 @@ use super::file::host_name;
 use super::foreign;
 use super::server::{self, ServerSettings};
 use crate::schema::{Document, Fault, FaultKind, Findings, Reader, Section};
-use crate::{control, listener, observe, spool};
+use crate::{control, dns, listener, observe, spool};
 
 /// One checked configuration. Immutable: a reload makes another.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Config {
     pub certificates: Vec<listener::Certificate>,
     /// Where accepted mail is kept.
     pub spool: spool::Settings,
+    /// The DNS.
+    pub dns: dns::Settings,
     /// Logs and metrics.
     pub observe: observe::settings::Settings,
     /// The operator's socket.
@@ -55,6 +57,7 @@ pub(super) fn read(root: &Section<'_>) -> Config {
             .map(|(_, certificate)| certificate)
             .collect(),
         spool: root.table("spool", "Where accepted mail is kept until it is delivered.", spool::Settings::read),
+        dns: dns::Settings::read(root),
         observe: observe::settings::Settings::read(root),
         control: root.table("control", "The socket of the operator's commands.", control::settings::Settings::read),
     };

@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::schema::kinds::from_text;
+use crate::schema::{FaultKind, Kind, Section};
+
 /// Which servers are asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Servers {
@@ -83,6 +86,114 @@ impl Default for Settings {
             edns: true,
             cache_entries: 8192,
         }
+    }
+}
+
+/// The words of `resolver.type`; the `-tls` ones are of the vocabulary and not served yet.
+const TYPES: &[(&str, &str)] = &[
+    ("system", "system"),
+    ("cloudflare", "cloudflare"),
+    ("quad9", "quad9"),
+    ("google", "google"),
+    ("custom", "custom"),
+    ("cloudflare-tls", "cloudflare-tls"),
+    ("quad9-tls", "quad9-tls"),
+];
+
+/// The caches of the reference product, which are one here.
+const CACHES: &[&str] = &["txt", "mx", "ptr", "ipv4", "ipv6", "tlsa", "mta-sts", "rbl"];
+
+fn server() -> Kind<Server> {
+    let expected = "a name server, such as \"udp://127.0.0.1:53\" or \"tcp://[::1]:53\"";
+    let print = |server: &Server| format!("{}://{}", if server.tcp { "tcp" } else { "udp" }, server.address);
+    let placeholder = || Server { tcp: false, address: SocketAddr::from(([127, 0, 0, 1], 53)) };
+    from_text("name server", expected, |text| text.parse().ok(), print, placeholder)
+}
+
+impl Settings {
+    /// Reads `[resolver]` and `[cache]` of the whole file.
+    pub fn read(root: &Section<'_>) -> Settings {
+        let default = Settings::default();
+        let cache_entries = root.table("cache", "Caches.", |s| {
+            s.table("dns", "Answers of the DNS that each shard keeps.", |s| {
+                for name in CACHES {
+                    s.foreign(name, "one cache holds all types of records: its size is cache.dns.size");
+                }
+                s.key("size")
+                    .doc("Names that each shard keeps the answers for; 0 keeps none.")
+                    .unit("names")
+                    .between(0, 10_000_000)
+                    .restart()
+                    .default(default.cache_entries)
+            })
+        });
+        root.table("resolver", "How the DNS is asked.", |s| {
+            let servers = read_servers(s);
+            s.not_yet("preserve-intermediates", "CNAME chains are followed and not kept");
+            Settings {
+                servers,
+                timeout: s
+                    .key("timeout")
+                    .doc("One question to one server takes at most this long.")
+                    .between(Duration::from_millis(100), Duration::from_secs(60))
+                    .restart()
+                    .default(default.timeout),
+                attempts: s
+                    .key("attempts")
+                    .doc("How often a question is repeated after a failure.")
+                    .between(0, 10)
+                    .restart()
+                    .default(default.attempts),
+                concurrency: s
+                    .key("concurrency")
+                    .doc("Questions under way at once in the whole process.")
+                    .unit("questions")
+                    .between(1, 65_536)
+                    .restart()
+                    .default(default.concurrency),
+                try_tcp_on_error: s
+                    .key("try-tcp-on-error")
+                    .doc("Ask over TCP when UDP fails.")
+                    .restart()
+                    .default(default.try_tcp_on_error),
+                edns: s
+                    .key("edns")
+                    .doc("Announce that larger answers over UDP are welcome (RFC 6891).")
+                    .restart()
+                    .default(default.edns),
+                cache_entries,
+            }
+        })
+    }
+}
+
+fn read_servers(s: &Section<'_>) -> Servers {
+    let kind = s
+        .choice("type", TYPES)
+        .doc("Which servers are asked: those of /etc/resolv.conf (system), a public service, or those of resolver.custom. The -tls types are named and not served yet.")
+        .restart()
+        .default("system");
+    let custom = s
+        .knob("custom", server().list())
+        .doc("The servers of type custom: udp:// (and TCP for what is truncated) or tcp://. Port 53 where none is given.")
+        .restart()
+        .default(Vec::new());
+    match kind {
+        "cloudflare" => Servers::Cloudflare,
+        "quad9" => Servers::Quad9,
+        "google" => Servers::Google,
+        "custom" if custom.is_empty() => {
+            let fault = s.fault_at("custom", FaultKind::Missing, "`resolver.custom` names no server");
+            s.report(fault.label("type is \"custom\"").expected("at least one name server"));
+            Servers::System
+        }
+        "custom" => Servers::Custom(custom),
+        "cloudflare-tls" | "quad9-tls" => {
+            let fault = s.fault_at("type", FaultKind::Value, "DNS over TLS is not served yet");
+            s.report(fault.found(format!("\"{kind}\"")).expected("a type without -tls"));
+            Servers::System
+        }
+        _ => Servers::System,
     }
 }
 
