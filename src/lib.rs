@@ -22,6 +22,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dns;
+pub mod limits;
 pub mod listener;
 pub mod mail;
 pub mod observe;

@@ -2,6 +2,8 @@
 //!
 //! A loop, buffer or queue without a name here (or a setting) is a fault.
 
+use std::time::Duration;
+
 /// Octets in one command line, terminator included (RFC 5321 §4.5.3.1.4 asks for 512; extensions add to it).
 pub const COMMAND_LINE_BYTES_MAX: usize = 4096;
 /// Octets in a local-part (RFC 5321 §4.5.3.1.1).
@@ -49,6 +51,41 @@ pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 /// Recipients in one message, whatever the configuration says.
 pub const RECIPIENTS_MAX: usize = 65_536;
 
+/// Keys that one shard owns the limits of; idle ones give way to new ones.
+pub const LIMIT_KEYS_MAX: usize = 131_072;
+/// Keys under which one shard holds leases or asks for them.
+pub const LEASES_MAX: usize = 65_536;
+/// Those who wait for one limit at its owner, and on one shard for one lease.
+pub const LIMIT_WAITERS_MAX: usize = 1024;
+/// Slots looked at for one that may be evicted when a key table is full.
+pub const LIMIT_EVICTION_STEPS: usize = 64;
+/// Most that one grant gives beyond what was asked.
+pub const LEASE_AMOUNT_MAX: u32 = 64;
+/// A lease that nobody uses returns to its owner after this long.
+pub const LEASE_UNUSED: Duration = Duration::from_millis(50);
+/// A lease is kept this long for one who holds it and waits for his other limits.
+pub const LEASE_KEPT: Duration = Duration::from_millis(500);
+/// How long an owner's refusal is repeated to others here without asking again.
+pub const REFUSAL_VALID: Duration = Duration::from_millis(50);
+/// Lateness of a paced departure that is made good; also how long before its time one is handed out.
+pub const PACE_SLACK: Duration = Duration::from_millis(10);
+/// One step of MT-PRIORITY is worth this much waiting: priority that ages.
+pub const PRIORITY_AGEING: Duration = Duration::from_secs(3600);
+/// Grain of the queue's timer.
+pub const TIMER_TICK: Duration = Duration::from_millis(100);
+/// Lanes of one shard; when there are as many, no further message is routed until one is idle.
+pub const LANES_MAX: usize = 65_536;
+/// Recipient groups of one message that are handed out to be routed together.
+pub const ROUTED_GROUPS_MAX: usize = 64;
+/// Recipients of one transaction, whatever a peer allows.
+pub const TRANSACTION_RECIPIENTS_MAX: usize = 1000;
+/// Messages moved out of a lane that backs off, per turn.
+pub const LANE_DEFERRALS_PER_TURN: usize = 1024;
+/// Messages on one page of a queue listing.
+pub const LIST_PAGE_MAX: usize = 1000;
+/// Entries looked at for one page of a queue listing: a filter that matches little answers with a cursor.
+pub const LIST_SCAN_MAX: usize = 100_000;
+
 const _: () = {
     assert!(COMMAND_LINE_BYTES_MAX < RECEIVE_BUFFER_BYTES);
     assert!(HEADER_SECTION_BYTES_MAX <= INLINE_CONTENT_BYTES_MAX);
@@ -56,4 +93,7 @@ const _: () = {
     assert!((BATCH_BYTES_MAX as u64) * 2 <= SEGMENT_BYTES_MIN);
     assert!(EXTENT_BYTES_MAX <= BATCH_BYTES_MAX);
     assert!(PATH_BYTES_MAX < COMMAND_LINE_BYTES_MAX);
+    assert!(LEASE_UNUSED.as_millis() < LEASE_KEPT.as_millis());
+    assert!(PACE_SLACK.as_millis() < LEASE_UNUSED.as_millis());
+    assert!(LIST_PAGE_MAX <= LIST_SCAN_MAX);
 };

@@ -5,7 +5,9 @@
 
 pub mod ids;
 pub mod limits;
+pub mod rate;
 pub mod time;
 
 pub use ids::{MessageId, RecipientIndex, RecipientKey, ShardId, StreamId};
+pub use rate::Rate;
 pub use time::{Monotonic, WallTime};
