@@ -319,14 +319,13 @@ impl Limits {
         };
         let rank = Rank::new(request.since, request.priority);
         let owned = self.owned.at(slot);
-        if let Some(contest) = &owned.contest {
-            if let Some(mine) = contest.reserved.iter().find(|r| r.ticket == request.ticket) {
-                return if mine.departs_ns <= ns(now) {
-                    Ok(Found::Reserved(slot))
-                } else {
-                    Err(Short::wait(Some(super::meter::monotonic(mine.departs_ns))))
-                };
-            }
+        let mine = owned.contest.as_ref().and_then(|c| c.reserved.iter().find(|r| r.ticket == request.ticket));
+        if let Some(mine) = mine {
+            return if mine.departs_ns <= ns(now) {
+                Ok(Found::Reserved(slot))
+            } else {
+                Err(Short::wait(Some(super::meter::monotonic(mine.departs_ns))))
+            };
         }
         if owned.available(0, now) > 0 && owned.best_waiting().is_none_or(|best| rank <= best) {
             return Ok(Found::Owned(slot));
