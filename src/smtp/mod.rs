@@ -16,6 +16,8 @@ pub mod command;
 pub mod content;
 pub mod extensions;
 pub mod line;
+pub mod proxy;
 pub mod reply;
 pub mod server;
+pub mod stuff;
 pub mod xtext;
