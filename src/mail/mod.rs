@@ -12,6 +12,7 @@ pub mod facts;
 pub mod header;
 pub mod outcome;
 pub mod reply;
+pub mod trace;
 pub mod view;
 
 pub use address::{AddressError, Domain, ForwardPath, Mailbox, MailboxRef, ReversePath};
