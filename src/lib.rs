@@ -26,6 +26,7 @@ pub mod limits;
 pub mod listener;
 pub mod mail;
 pub mod observe;
+pub mod report;
 pub mod schema;
 pub mod shard;
 pub mod smtp;
