@@ -31,3 +31,4 @@ pub mod schema;
 pub mod shard;
 pub mod smtp;
 pub mod spool;
+pub mod tls;
