@@ -10,6 +10,10 @@ use crate::schema::{FaultKind, Kind, Section, Size, Typed, kinds};
 use crate::spool::Durability;
 use crate::spool::settings::DURABILITY_WORDS;
 
+use crate::tls::settings::cipher_suite;
+
+pub use crate::tls::settings::{Certificate, TlsSettings, TlsVersion};
+
 /// What a listener speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -83,55 +87,6 @@ pub struct SocketOptions {
     pub nodelay: bool,
 }
 
-/// TLS versions a listener can be told not to speak. Older ones are never spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TlsVersion {
-    /// TLS 1.2.
-    Tls12,
-    /// TLS 1.3.
-    Tls13,
-}
-
-/// `tls.*` of a listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsSettings {
-    /// `enable`: STARTTLS is offered, or with `implicit` TLS spoken at once.
-    pub enable: bool,
-    /// `implicit`: TLS from the first octet.
-    pub implicit: bool,
-    /// `disable-protocols`.
-    pub disable_protocols: Vec<TlsVersion>,
-    /// `disable-ciphers`: names as rustls spells them.
-    pub disable_ciphers: Vec<CompactString>,
-    /// `ignore-client-order`: the server's order of cipher suites holds.
-    pub ignore_client_order: bool,
-    /// `timeout`: of a handshake.
-    pub timeout: Duration,
-}
-
-/// `[certificate.<id>]`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Certificate {
-    /// Its id.
-    pub id: CompactString,
-    /// `cert`: PEM, the leaf first.
-    pub cert: String,
-    /// `private-key`: PEM.
-    pub private_key: String,
-    /// `subjects`: names it is used for; empty for those in the certificate.
-    pub subjects: Vec<CompactString>,
-    /// `default`: used where no name matches.
-    pub is_default: bool,
-}
-
-/// The key is not printed.
-impl std::fmt::Debug for Certificate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Certificate { id, subjects, is_default, .. } = self;
-        write!(f, "Certificate {{ id: {id:?}, subjects: {subjects:?}, is_default: {is_default} }}")
-    }
-}
-
 /// `[server]` as far as listeners fall back to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shared {
@@ -171,19 +126,6 @@ impl Default for SocketOptions {
             linger: None,
             tos: None,
             nodelay: true,
-        }
-    }
-}
-
-impl Default for TlsSettings {
-    fn default() -> Self {
-        TlsSettings {
-            enable: true,
-            implicit: false,
-            disable_protocols: Vec::new(),
-            disable_ciphers: Vec::new(),
-            ignore_client_order: true,
-            timeout: Duration::from_secs(60),
         }
     }
 }
@@ -390,7 +332,7 @@ impl TlsSettings {
                 .doc("Versions that are not spoken. Only TLS 1.2 and 1.3 ever are.")
                 .fallback(fallback.disable_protocols.clone(), from),
             disable_ciphers: s
-                .key("disable-ciphers")
+                .knob("disable-ciphers", cipher_kind().list())
                 .doc("Cipher suites that are not used, such as TLS13_AES_128_GCM_SHA256.")
                 .fallback(fallback.disable_ciphers.clone(), from),
             ignore_client_order: s
@@ -404,6 +346,10 @@ impl TlsSettings {
                 .fallback(fallback.timeout, from),
         }
     }
+}
+
+fn cipher_kind() -> Kind<CompactString> {
+    CompactString::kind().only("a cipher suite such as TLS13_AES_128_GCM_SHA256", |name| cipher_suite(name).is_some())
 }
 
 impl Certificate {
