@@ -18,6 +18,8 @@
 //! in the list of `ARCHITECTURE.md`; `tests/structure.rs` fails on an arrow that points up.
 
 pub mod base;
+pub mod expr;
+pub mod lookup;
 pub mod cli;
 pub mod config;
 pub mod control;

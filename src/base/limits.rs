@@ -50,6 +50,22 @@ pub const REPLY_BACKLOG_BYTES_MAX: usize = 64 * 1024;
 pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 /// Recipients in one message, whatever the configuration says.
 pub const RECIPIENTS_MAX: usize = 65_536;
+/// Octets of one expression in the configuration.
+pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
+/// How deep the tree of one expression may be.
+pub const EXPRESSION_DEPTH_MAX: usize = 128;
+/// Branches of one if/then/else list.
+pub const EXPRESSION_BRANCHES_MAX: usize = 1024;
+/// Octets of a text that an expression makes.
+pub const EXPRESSION_TEXT_BYTES_MAX: usize = 1024 * 1024;
+/// Elements of a list that an expression makes.
+pub const EXPRESSION_ITEMS_MAX: usize = RECIPIENTS_MAX;
+/// Octets of memory of one compiled regular expression.
+pub const REGEX_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Keys that expressions may hold in one store of one shard; the oldest goes first.
+pub const MEMORY_KEYS_MAX: usize = 65_536;
+/// Stores that expressions may write to on one shard.
+pub const MEMORY_STORES_MAX: usize = 256;
 
 /// Keys that one shard owns the limits of; idle ones give way to new ones.
 pub const LIMIT_KEYS_MAX: usize = 131_072;
@@ -96,4 +112,6 @@ const _: () = {
     assert!(LEASE_UNUSED.as_millis() < LEASE_KEPT.as_millis());
     assert!(PACE_SLACK.as_millis() < LEASE_UNUSED.as_millis());
     assert!(LIST_PAGE_MAX <= LIST_SCAN_MAX);
+    assert!(EXPRESSION_BYTES_MAX < EXPRESSION_TEXT_BYTES_MAX);
+    assert!(EXPRESSION_BYTES_MAX <= u16::MAX as usize);
 };
