@@ -18,14 +18,14 @@
 //! in the list of `ARCHITECTURE.md`; `tests/structure.rs` fails on an arrow that points up.
 
 pub mod base;
-pub mod expr;
-pub mod lookup;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dns;
+pub mod expr;
 pub mod limits;
 pub mod listener;
+pub mod lookup;
 pub mod mail;
 pub mod observe;
 pub mod report;

@@ -109,9 +109,7 @@ impl Compiler {
     }
 
     fn binary(&mut self, op: Binary, left: &Typed, right: &Typed) {
-        if let (true, Part::Variable(variable), Part::Constant(value)) =
-            (op.is_comparison(), &left.part, &right.part)
-        {
+        if let (true, Part::Variable(variable), Part::Constant(value)) = (op.is_comparison(), &left.part, &right.part) {
             let index = self.constant(value);
             return self.push(Step::Compare(op, *variable, index));
         }

@@ -140,7 +140,10 @@ fn texts_are_made() {
     for (text, result) in [
         ("'rsa-' + sender_domain", "rsa-example.net"),
         ("config_get('server.hostname') + ' Posthaste ESMTP'", "mx.example.org Posthaste ESMTP"),
-        ("key_get('words', 'none') + '-' + key_exists('words', 'none') + '-' + key_get('words', 'hello') + '-' + key_exists('words', 'hello')", "-0-world-1"),
+        (
+            "key_get('words', 'none') + '-' + key_exists('words', 'none') + '-' + key_get('words', 'hello') + '-' + key_exists('words', 'hello')",
+            "-0-world-1",
+        ),
     ] {
         assert_eq!(text_of(text), result, "{text}");
     }

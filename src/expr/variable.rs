@@ -201,8 +201,10 @@ impl Stage {
         ]),
     };
     /// `session.rcpt.sub-addressing` and `session.rcpt.catch-all`.
-    pub const ADDRESS: Stage =
-        Stage { name: "sub-addressing and catch-all", variables: VariableSet::of(&[Variable::Address, Variable::Rcpt]) };
+    pub const ADDRESS: Stage = Stage {
+        name: "sub-addressing and catch-all",
+        variables: VariableSet::of(&[Variable::Address, Variable::Rcpt]),
+    };
     /// Settings of a queued message: quotas, limits by sender, signing.
     pub const QUEUE_SENDER: Stage = Stage {
         name: "queue, by sender",

@@ -110,7 +110,10 @@ impl Lookups {
 
     /// Whom the address of a list stands for, in the first directory that knows it; see [`Directory::expand`].
     pub fn expand(&self, directory: &str, address: &str) -> Vec<&str> {
-        self.named(directory).map(|directory| directory.expand(address)).find(|list| !list.is_empty()).unwrap_or_default()
+        self.named(directory)
+            .map(|directory| directory.expand(address))
+            .find(|list| !list.is_empty())
+            .unwrap_or_default()
     }
 
     /// The value of a key of a list.

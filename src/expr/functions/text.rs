@@ -10,7 +10,9 @@ use crate::base::limits::{EXPRESSION_ITEMS_MAX, EXPRESSION_TEXT_BYTES_MAX};
 pub fn call<'a>(function: Function, arguments: Arguments<'_, 'a>) -> Result<Value<'a>, EvalError> {
     use Function::*;
     match function {
-        Trim | TrimEnd | TrimStart | StripPrefix | StripSuffix | Substring => Ok(Value::Text(part(function, arguments))),
+        Trim | TrimEnd | TrimStart | StripPrefix | StripSuffix | Substring => {
+            Ok(Value::Text(part(function, arguments)))
+        }
         ToLowercase | ToUppercase => change_case(function, arguments.text(0)),
         Lines | Split | Rsplit | SplitOnce | RsplitOnce | SplitN | SplitWords => split(function, arguments),
         Contains | ContainsIgnoreCase => Ok(Value::bool(contains(function, arguments.value(0), arguments.value(1)))),
