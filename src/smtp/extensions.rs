@@ -389,3 +389,91 @@ impl PeerExtensions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::reply::{ReplyParser, Step};
+    use proptest::prelude::*;
+
+    const NOW: WallTime = WallTime(1_795_386_600_000); // 2026-11-22T22:30:00Z
+
+    fn everything() -> Extensions {
+        Extensions {
+            dsn: true,
+            starttls: true,
+            requiretls: true,
+            auth: "PLAIN LOGIN".into(),
+            vrfy: true,
+            expn: true,
+            no_soliciting: Some("net.example:ADV".into()),
+            future_release_max: Some(Duration::from_secs(604_800)),
+            deliver_by_max: Some(Duration::from_secs(1_296_000)),
+            mt_priority: Some(PriorityProfile::Mixer),
+            rcpt_max: 100,
+            mail_max: 10,
+            xclient: true,
+            ..Extensions::default()
+        }
+    }
+
+    fn read(reply: &Reply) -> PeerExtensions {
+        let mut wire = Vec::new();
+        reply.write_to(&mut wire);
+        match ReplyParser::new().parse(&wire) {
+            Ok(Step::Reply { reply, consumed }) if consumed == wire.len() => PeerExtensions::parse(&reply),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_whole_reply() {
+        let mut wire = Vec::new();
+        everything().reply("mx.example.org", NOW).write_to(&mut wire);
+        insta::assert_snapshot!(String::from_utf8(wire).expect("text"));
+    }
+
+    #[test]
+    fn we_understand_ourselves() {
+        let peer = read(&everything().reply("mx.example.org", NOW));
+        assert!(peer.pipelining && peer.eight_bit_mime && peer.chunking && peer.binary_mime && peer.smtputf8);
+        assert!(peer.enhanced_status_codes && peer.dsn && peer.starttls && peer.requiretls && peer.mt_priority);
+        assert!(peer.xclient && peer.size);
+        assert_eq!(peer.size_bytes_max, Some(104_857_600));
+        assert_eq!((peer.rcpt_max, peer.mail_max, peer.rcpt_domain_max), (Some(100), Some(10), None));
+        assert_eq!((peer.future_release_s_max, peer.deliver_by_s_min), (Some(604_800), Some(0)));
+        assert!(
+            peer.auth.contains(Mechanisms::PLAIN.with(Mechanisms::LOGIN)) && !peer.auth.contains(Mechanisms::XOAUTH2)
+        );
+    }
+
+    #[test]
+    fn nothing_is_offered_without_what_it_needs() {
+        let extensions = Extensions { chunking: false, eight_bit_mime: false, ..Extensions::default() };
+        let peer = read(&extensions.reply("mx", NOW));
+        assert!(!peer.binary_mime && !peer.smtputf8 && !peer.chunking);
+        let peer = read(&Extensions { size_bytes_max: 0, ..Extensions::default() }.reply("mx", NOW));
+        assert!(!peer.size && peer.auth.is_empty() && !peer.starttls);
+    }
+
+    #[test]
+    fn peers_spell_as_they_like() {
+        let text = "STARTTLS dsn\nsize\nAuth=LOGIN plain unknown\nauth XOAUTH2\npipelining\nLIMITS RCPTMAX=0 mailmax=5 X RCPTDOMAINMAX=1\nSIZE 0\nDELIVERBY 240\n\n8BITMIMEX\nFUTURERELEASE x";
+        let peer = PeerExtensions::parse(&Reply::plain(250, text));
+        assert!(!peer.starttls && !peer.dsn, "the first line is the peer's name");
+        assert!(peer.size && peer.size_bytes_max.is_none() && peer.pipelining && !peer.eight_bit_mime);
+        assert_eq!((peer.rcpt_max, peer.mail_max, peer.rcpt_domain_max), (None, Some(5), Some(1)));
+        assert_eq!((peer.deliver_by_s_min, peer.future_release_s_max), (Some(240), None));
+        assert!(peer.auth.contains(Mechanisms::XOAUTH2));
+        let old = PeerExtensions::parse(&Reply::plain(250, "mx\nAUTH=LOGIN PLAIN"));
+        assert!(old.auth.contains(Mechanisms::PLAIN.with(Mechanisms::LOGIN)));
+    }
+
+    proptest! {
+        #[test]
+        fn noise_offers_nothing_and_never_panics(text in "(.|\n){0,200}") {
+            let peer = PeerExtensions::parse(&Reply::plain(250, text.clone()));
+            prop_assert!(!peer.starttls || text.to_ascii_uppercase().contains("STARTTLS"));
+        }
+    }
+}

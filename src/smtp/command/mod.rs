@@ -5,7 +5,7 @@
 //! is [`Extensions::check_mail`](super::extensions::Extensions::check_mail)'s. Nothing is allocated.
 //!
 //! Leniencies, because the wire needs them: white space at the end of a line and after the colon of
-//! `FROM:` and `TO:`, and a path without angle brackets. None of them makes two readings possible.
+//! `FROM:` and `TO:`. Neither makes two readings possible. A path without angle brackets is refused.
 
 mod error;
 mod parameters;
@@ -198,11 +198,7 @@ fn mail(arguments: &[u8]) -> Result<Mail<'_>, CommandError> {
     const EXPECTED: CommandError = CommandError::Syntax("MAIL FROM:<address> [parameters]");
     let (path, rest) = split_path(arguments, b"FROM:").ok_or(EXPECTED)?;
     // SMTPUTF8 comes after the path, so the path is read with it first.
-    let path = match path {
-        Path::Bracketed(text) => address::reverse_path(text, true),
-        Path::Bare(text) => MailboxRef::parse(text, true).map(Some),
-    };
-    let path = path.map_err(CommandError::ReversePath)?;
+    let path = address::reverse_path(path, true).map_err(CommandError::ReversePath)?;
     let arguments = MailArguments::parse(rest)?;
     if !arguments.smtputf8 && path.is_some_and(|mailbox| !mailbox.is_ascii()) {
         return Err(CommandError::SenderNeedsSmtpUtf8);
@@ -213,53 +209,38 @@ fn mail(arguments: &[u8]) -> Result<Mail<'_>, CommandError> {
 fn rcpt(arguments: &[u8]) -> Result<Rcpt<'_>, CommandError> {
     const EXPECTED: CommandError = CommandError::Syntax("RCPT TO:<address> [parameters]");
     let (path, rest) = split_path(arguments, b"TO:").ok_or(EXPECTED)?;
-    let path = match path {
-        Path::Bracketed(text) => address::forward_path(text, true),
-        Path::Bare(text) => MailboxRef::parse(text, true),
-    };
-    Ok(Rcpt { path: path.map_err(CommandError::ForwardPath)?, arguments: RcptArguments::parse(rest)? })
-}
-
-enum Path<'a> {
-    Bracketed(&'a str),
-    Bare(&'a str),
+    let path = address::forward_path(path, true).map_err(CommandError::ForwardPath)?;
+    Ok(Rcpt { path, arguments: RcptArguments::parse(rest)? })
 }
 
 /// Splits `FROM:<path> parameters` into the path and the parameters.
-fn split_path<'a>(arguments: &'a [u8], keyword: &[u8]) -> Option<(Path<'a>, &'a [u8])> {
+fn split_path<'a>(arguments: &'a [u8], keyword: &[u8]) -> Option<(&'a str, &'a [u8])> {
     let (head, rest) = arguments.split_at_checked(keyword.len())?;
     if !head.eq_ignore_ascii_case(keyword) {
         return None;
     }
-    let rest = trim(rest);
-    let is_bracketed = rest.first() == Some(&b'<');
-    let end = if is_bracketed { bracket_end(rest)? } else { blank_outside_quotes(rest) };
-    let (path, parameters) = rest.split_at_checked(end)?;
+    let (path, parameters) = split_at_path_end(trim(rest))?;
+    if parameters.first().is_some_and(|&b| !is_blank(b)) {
+        return None;
+    }
     // An octet that is no UTF-8 makes the path invalid, not the line: the address parser says so.
-    let path = std::str::from_utf8(path).unwrap_or("<\u{0}>");
-    match parameters.first() {
-        None => {}
-        Some(b) if is_blank(*b) => {}
-        Some(_) => return None,
-    }
-    match (is_bracketed, path.is_empty()) {
-        (true, _) => Some((Path::Bracketed(path), parameters)),
-        (false, false) => Some((Path::Bare(path), parameters)),
-        (false, true) => None,
-    }
+    Some((std::str::from_utf8(path).unwrap_or("<\u{0}>"), parameters))
 }
 
-/// One past the `>` that ends the path; a quoted local-part may hold others.
-fn bracket_end(text: &[u8]) -> Option<usize> {
-    let close = memchr::memchr(b'>', text)?;
-    if memchr::memchr(b'"', text.get(..close)?).is_none() {
-        return Some(close + 1);
-    }
-    unquoted(text).find(|&(_, b)| b == b'>').map(|(i, _)| i + 1)
-}
-
-fn blank_outside_quotes(text: &[u8]) -> usize {
-    unquoted(text).find(|&(_, b)| is_blank(b)).map_or(text.len(), |(i, _)| i)
+/// Splits behind the `>` that ends the path (a quoted local-part may hold others). Without brackets the
+/// first word is taken for the path, and the address parser refuses it by name.
+fn split_at_path_end(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = match text.first()? {
+        b'<' => {
+            let close = memchr::memchr(b'>', text)?;
+            match memchr::memchr(b'"', text.get(..close)?) {
+                None => close + 1,
+                Some(_) => unquoted(text).find(|&(_, b)| b == b'>')?.0 + 1,
+            }
+        }
+        _ => text.iter().position(|&b| is_blank(b)).unwrap_or(text.len()),
+    };
+    text.split_at_checked(end)
 }
 
 /// The octets outside quoted strings, with their positions.

