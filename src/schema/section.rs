@@ -682,12 +682,31 @@ impl<'r> Cell<'r> {
         self.report(FaultKind::Value, self.node.span.clone(), self.found(), expected);
     }
 
-    /// Something is wrong with the octets `range` of the string, as decoded.
-    pub fn fault_inside(&self, range: Span, title: impl Into<String>, label: impl Into<String>, help: Option<String>) {
-        let span = super::text::locate(self.reader.document, self.node, range);
-        let mut fault = Fault::new(FaultKind::Expression, self.path.clone(), title).at(span).label(label);
+    /// Something is wrong with the octets `range` of the string, as decoded; with the whole of it where there is
+    /// no range or the value is no string.
+    pub fn fault_inside(
+        &self,
+        range: Span,
+        title: impl Into<String>,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+        help: Option<String>,
+    ) {
+        let is_inside = self.node.as_text().is_some() && range.end > 0;
+        let span = match is_inside {
+            true => super::text::locate(self.reader.document, self.node, range),
+            false => self.node.span.clone(),
+        };
+        let mut fault =
+            Fault::new(FaultKind::Expression, self.path.clone(), title).at(span).found(found).expected(expected);
         fault.help.extend(help);
         self.reader.fault(fault);
+    }
+
+    /// The names of the tables below the table `path` at the top of the file.
+    pub fn names(&self, path: &str) -> Vec<&'r str> {
+        let table = self.reader.file.find(path).and_then(Node::as_table);
+        table.map_or_else(Vec::new, |table| table.entries.iter().map(|entry| entry.key.as_str()).collect())
     }
 
     /// A fault of the form of the value.
