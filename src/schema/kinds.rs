@@ -10,8 +10,9 @@ use ipnet::IpNet;
 use super::document::Value;
 use super::knob::{Kind, Typed};
 use super::print::print_str;
-use super::quantity::{Rate, Size, parse_duration, parse_rate, parse_size, print_duration};
+use super::quantity::{Size, parse_duration, parse_rate, parse_size, print_duration, print_rate};
 use super::section::Cell;
+use crate::base::Rate;
 
 /// A kind read from strings by `parse`.
 pub fn from_text<T: 'static>(
@@ -129,8 +130,8 @@ impl Typed for Duration {
 impl Typed for Rate {
     fn kind() -> Kind<Rate> {
         let expected = "a rate, a number per duration, such as \"100/1m\"";
-        let placeholder = || Rate { amount: 1, per: Duration::from_secs(1) };
-        from_text("rate", expected, parse_rate, Rate::to_string, placeholder)
+        let placeholder = || Rate::new(1, Duration::from_secs(1));
+        from_text("rate", expected, parse_rate, |rate| print_rate(*rate), placeholder)
     }
 }
 

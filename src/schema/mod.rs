@@ -26,6 +26,6 @@ pub use document::{Document, Node, Table, Value};
 pub use fault::{Fault, FaultKind};
 pub use knob::{Kind, Knob, Typed};
 pub use nearest::nearest;
-pub use quantity::{Rate, Size};
+pub use quantity::Size;
 pub use section::{Apply, Cell, Findings, Reader, Record, Section, defaults};
 pub use text::{Environment, expand};
