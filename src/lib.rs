@@ -30,6 +30,7 @@ pub mod mail;
 pub mod observe;
 pub mod report;
 pub mod schema;
+pub mod session;
 pub mod shard;
 pub mod smtp;
 pub mod spool;

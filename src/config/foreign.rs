@@ -25,7 +25,6 @@ pub(super) const FOREIGN: &[(&str, &str)] = &[
     ("purge", "the mailbox store is not ours"),
     ("sharing", "mailboxes are not ours"),
     ("spam-filter", "the spam filter is not ours; use a milter"),
-    ("storage", "mail is kept by [spool]; directories are named where they are used"),
     ("version", "the file has no version"),
     ("webadmin", "the web administration is not ours"),
 ];

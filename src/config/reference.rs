@@ -1,7 +1,7 @@
 //! `posthaste config reference`: every knob with its meaning, rendered from the definitions that read it.
 
 use super::resolve;
-use crate::schema::{Document, Reader, reference};
+use crate::schema::{Document, Findings, Reader, reference};
 
 const HEAD: &str = "\
 # Every setting of Posthaste with its meaning, type and default. Rendered from the definitions that read
@@ -16,12 +16,15 @@ const HEAD: &str = "\
 # A change takes effect by `posthaste reload` unless its entry says that it needs a restart.
 ";
 
+/// Every table and knob.
+fn describe() -> Findings {
+    let document = Document::empty();
+    Reader::describe(&document).with_fact("server.hostname", "mx.example.org".to_owned()).read(resolve::read).1
+}
+
 /// The text of `config/reference.toml`.
 pub fn reference() -> String {
-    let document = Document::empty();
-    let (_, findings) =
-        Reader::describe(&document).with_fact("server.hostname", "mx.example.org".to_owned()).read(resolve::read);
-    format!("{HEAD}{}", reference::render(&findings.records))
+    format!("{HEAD}{}", reference::render(&describe().records))
 }
 
 #[cfg(test)]
@@ -69,8 +72,7 @@ mod tests {
 
     #[test]
     fn every_knob_says_what_it_means() {
-        let document = Document::empty();
-        let (_, findings) = Reader::describe(&document).read(resolve::read);
+        let findings = describe();
         for record in &findings.records {
             if let crate::schema::Record::Knob(knob) = record {
                 assert!(knob.doc.ends_with('.'), "{} has no sentence", knob.pattern);

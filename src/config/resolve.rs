@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::file::host_name;
 use super::foreign;
 use super::server::{self, ServerSettings};
 use crate::schema::{Document, Fault, FaultKind, Findings, Reader, Section};
-use crate::{control, dns, listener, observe, spool};
+use crate::{control, dns, listener, lookup, observe, report, session, spool};
 
 /// One checked configuration. Immutable: a reload makes another.
 #[derive(Debug, Clone)]
@@ -22,6 +23,12 @@ pub struct Config {
     pub spool: spool::Settings,
     /// The DNS.
     pub dns: dns::Settings,
+    /// What a client may do.
+    pub session: session::Settings,
+    /// Delivery status notifications.
+    pub report: report::settings::Settings,
+    /// Who and what is known here.
+    pub lookups: Arc<lookup::Lookups>,
     /// Logs and metrics.
     pub observe: observe::settings::Settings,
     /// The operator's socket.
@@ -58,12 +65,32 @@ pub(super) fn read(root: &Section<'_>) -> Config {
             .collect(),
         spool: root.table("spool", "Where accepted mail is kept until it is delivered.", spool::Settings::read),
         dns: dns::Settings::read(root),
+        session: root.table("session", "What a client may do at each stage, and how much of it.", session::Settings::read),
+        report: root.table("report", "Reports.", report::settings::Settings::read),
+        lookups: Arc::new(read_lookups(root)),
         observe: observe::settings::Settings::read(root),
         control: root.table("control", "The socket of the operator's commands.", control::settings::Settings::read),
     };
     foreign::accept(root);
     check(root, &config);
     config
+}
+
+/// The directories and lists, built: what is wrong with them shows only then.
+fn read_lookups(root: &Section<'_>) -> lookup::Lookups {
+    let faults_before = root.fault_count();
+    let settings = lookup::Settings::read(root);
+    if root.fault_count() > faults_before || root.is_describing() {
+        return lookup::Lookups::default();
+    }
+    lookup::Lookups::build(&settings).unwrap_or_else(|faults| {
+        for fault in faults {
+            let title = format!("wrong value for `{}`", fault.key);
+            let told = root.fault_at_key(&fault.key, FaultKind::Value, title);
+            root.report(told.found(fault.found).expected(fault.expected));
+        }
+        lookup::Lookups::default()
+    })
 }
 
 /// What no single room can see.
@@ -76,7 +103,7 @@ fn check(root: &Section<'_>, config: &Config) {
 }
 
 fn check_listeners(root: &Section<'_>, config: &Config) {
-    if config.listeners.is_empty() && !root.has_fault() {
+    if config.listeners.is_empty() && root.fault_count() == 0 {
         let fault = Fault::new(FaultKind::Missing, "server.listener", "there is no listener")
             .expected("at least one [server.listener.<id>] with protocol smtp or lmtp");
         root.report(fault);

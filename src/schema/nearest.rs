@@ -15,6 +15,11 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// Whether `word` is `meant` but for one slip.
+pub(super) fn is_slip_of(word: &str, meant: &str) -> bool {
+    word.len() <= 100 && distance(&normal(word), &normal(meant)) <= 1
+}
+
 /// `_` for `-` and capitals are the commonest slips: they cost nothing.
 fn normal(word: &str) -> Vec<char> {
     word.chars().map(|letter| if letter == '_' { '-' } else { letter.to_ascii_lowercase() }).collect()

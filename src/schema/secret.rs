@@ -1,6 +1,7 @@
 //! Secrets never leave the file: what messages, diffs and `config show` print is masked here.
 
 use super::document::{Document, Span, Table, Value};
+use super::nearest::is_slip_of;
 
 /// What stands for a secret in print.
 pub const HIDDEN: &str = "(hidden)";
@@ -8,9 +9,10 @@ pub const HIDDEN: &str = "(hidden)";
 /// Last parts of keys whose values are secrets.
 const SECRET_KEYS: &[&str] = &["secret", "password", "private-key", "hmac-key", "signature-key", "token"];
 
-/// Whether the value of `key` (its last part) is a secret.
+/// Whether the value of `key` (its last part) is a secret, also where the key is mistyped.
 pub fn is_secret(key: &str) -> bool {
-    SECRET_KEYS.contains(&key)
+    let key = key.to_ascii_lowercase();
+    SECRET_KEYS.iter().any(|secret| key.contains(secret) || is_slip_of(&key, secret))
 }
 
 /// The text of the file with every secret replaced by asterisks, octet for octet, so that places stay true.
@@ -74,6 +76,18 @@ fn suspicious_lines(text: &str, spans: &mut Vec<Span>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_known_by_name() {
+        for key in ["secret", "private-key", "Secrets", "pasword", "auth-secret", "private_key", "tokens"] {
+            assert!(is_secret(key), "{key}");
+        }
+        for key in
+            ["key", "cert", "port", "username", "type", "relay", "socket", "received", "enable", "match", "source-ips"]
+        {
+            assert!(!is_secret(key), "{key}");
+        }
+    }
 
     #[test]
     fn secrets_are_masked_in_place() {

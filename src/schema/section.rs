@@ -221,7 +221,8 @@ impl<'d> Reader<'d> {
 
 /// What `read` gives where the file says nothing: the defaults of a room, from its one definition of them.
 pub fn defaults<T>(read: impl FnOnce(&Section<'_>) -> T) -> T {
-    Reader::new(&Document::empty()).read(read).0
+    // The one fact that defaults refer to.
+    Reader::new(&Document::empty()).with_fact("server.hostname", "localhost".to_owned()).read(read).0
 }
 
 /// A table that is being read. Keys nobody asks for are faults when the reading of the table ends.
@@ -361,10 +362,36 @@ impl<'r> Section<'r> {
         self.enter(place, name, name, doc, Shape::Table, |s| s.map_entries(entry_doc, kind))
     }
 
+    /// All tables of this table, each a map of values of one kind, in the order of the file.
+    pub fn named_maps<T: 'static>(
+        &self,
+        doc: &'static str,
+        entry_doc: &'static str,
+        kind: &Kind<T>,
+    ) -> Vec<(String, Vec<(String, T)>)> {
+        self.takes_all.set(true);
+        if self.reader.describes {
+            let (path, pattern) = (join(&self.path, "<id>"), join(&self.pattern, "<id>"));
+            self.run(None, path, pattern, doc, Shape::Named, |s| s.map_entries(entry_doc, kind));
+        }
+        let mut maps = Vec::new();
+        for Entry { key, span, node } in self.table.map_or(&[][..], |table| &table.entries) {
+            let Some(table) = self.expect_table(key, node) else { continue };
+            let (path, pattern) = (join(&self.path, key), join(&self.pattern, "<id>"));
+            let place = Some((table, span.clone()));
+            maps.push((
+                key.clone(),
+                self.run(place, path, pattern, doc, Shape::Named, |s| s.map_entries(entry_doc, kind)),
+            ));
+        }
+        maps
+    }
+
     /// All keys of this table that nobody asked for yet, as a map of values of one kind.
     pub fn map_entries<T: 'static>(&self, doc: &'static str, kind: &Kind<T>) -> Vec<(String, T)> {
         if self.reader.describes {
-            self.record_knob(KnobRecord::new("KEY", doc, kind.what(), Default::Unset));
+            let record = KnobRecord::new("KEY", doc, kind.what(), Default::Unset);
+            self.record_knob(KnobRecord { example: Some("true"), ..record });
         }
         let Some(table) = self.table else { return Vec::new() };
         let asked = self.known.borrow().clone();
@@ -430,14 +457,44 @@ impl<'r> Section<'r> {
         }
     }
 
+    /// A fault at a key given as one text, in which elements of arrays are numbers: `directory.x.principals.0.email`.
+    pub fn fault_at_key(&self, key: &str, kind: FaultKind, title: impl Into<String>) -> Fault {
+        let mut table = Some(self.reader.document.root());
+        let mut items: Option<Vec<&Node>> = None;
+        let mut rest = key;
+        let mut place: Option<Span> = None;
+        while !rest.is_empty() {
+            let node = if let Some(items) = items.take() {
+                let (number, after) = rest.split_once('.').unwrap_or((rest, ""));
+                rest = after;
+                number.parse::<usize>().ok().and_then(|number| items.get(number).copied())
+            } else {
+                // Names of the operator's choice may hold dots: the longest key that fits is meant.
+                let fits =
+                    |entry: &&Entry| rest.strip_prefix(&entry.key).is_some_and(|r| r.is_empty() || r.starts_with('.'));
+                let entry = table.and_then(|t| t.entries.iter().filter(fits).max_by_key(|entry| entry.key.len()));
+                rest = entry.map_or("", |entry| rest[entry.key.len()..].trim_start_matches('.'));
+                entry.map(|entry| &entry.node)
+            };
+            let Some(node) = node else { break };
+            place = Some(node.span.clone());
+            (table, items) = (node.as_table().filter(|t| t.as_flattened().is_none()), node.as_items());
+        }
+        let fault = Fault::new(kind, key, title);
+        match place {
+            Some(span) => fault.at(span),
+            None => fault,
+        }
+    }
+
     /// What `key` means where the file does not set it, if it is a fact of this machine.
     pub fn fact(&self, key: &str) -> Option<&str> {
         self.reader.fact(key)
     }
 
-    /// Whether a fault was told already, warnings not counted.
-    pub fn has_fault(&self) -> bool {
-        !self.reader.state.borrow().is_usable()
+    /// Faults told so far in the whole file, warnings not counted.
+    pub fn fault_count(&self) -> usize {
+        self.reader.state.borrow().faults.iter().filter(|fault| !fault.kind.is_warning()).count()
     }
 
     /// Puts `fault` with the others.

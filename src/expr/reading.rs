@@ -1,0 +1,158 @@
+//! Keys marked E, read from the configuration: the TOML becomes a [`Source`], faults find their column.
+
+use compact_str::CompactString;
+
+use super::{Branch, Environment, Expr, ExprFault, Names, Place, Scalar, Source, Stage, Str, Target, Value};
+use crate::schema::document::{Entry, Value as Toml};
+use crate::schema::{Cell, FaultKind, Kind};
+
+/// A key that takes a plain value, an expression, or a list of if, then and else, evaluated at `stage`.
+/// `fallback` holds where an evaluation fails.
+pub fn expression<T: Target>(stage: Stage, fallback: T) -> Kind<Expr<T>> {
+    kind(stage, true, fallback)
+}
+
+/// The same for a key that must be known at once: it may not ask the DNS.
+pub fn expression_now<T: Target>(stage: Stage, fallback: T) -> Kind<Expr<T>> {
+    kind(stage, false, fallback)
+}
+
+fn kind<T: Target>(stage: Stage, may_wait: bool, fallback: T) -> Kind<Expr<T>> {
+    let what = format!("expression (stage {}) for {}", stage.name, T::expected());
+    let constant = fallback.clone();
+    let read = move |cell: &Cell<'_>, _: &str| read(cell, stage, may_wait, &fallback);
+    Kind::new(what, T::expected(), read, |_| "…".to_owned(), move || Expr::constant(constant.clone()))
+}
+
+/// `config_get`: a number or a boolean keeps its type.
+fn config_value(cell: &Cell<'_>, key: &str) -> Option<Value<'static>> {
+    let text = cell.config(key)?;
+    Some(match (text.as_str(), text.parse()) {
+        ("true", _) => Value::Integer(1),
+        ("false", _) => Value::Integer(0),
+        (_, Ok(number)) => Value::Integer(number),
+        _ => Value::Text(Str::Owned(CompactString::from(text))),
+    })
+}
+
+fn read<T: Target>(cell: &Cell<'_>, stage: Stage, may_wait: bool, fallback: &T) -> Option<Expr<T>> {
+    let form = form(cell);
+    let directories = cell.names("directory");
+    let stores = cell.names("lookup");
+    let config = |key: &str| config_value(cell, key);
+    let environment = Environment {
+        variables: stage.variables,
+        config: &config,
+        directories: Names::Known(&directories),
+        stores: Names::Known(&stores),
+        may_wait,
+    };
+    match Expr::compile(form.source.as_ref()?, fallback.clone(), &environment) {
+        Ok(expression) => Some(expression).filter(|_| form.is_sound),
+        Err(faults) => {
+            faults.into_iter().for_each(|fault| tell(cell, &form, fault));
+            None
+        }
+    }
+}
+
+/// The value as the language takes it. What is no value of the language is told and left out, so that the
+/// rest can be checked.
+struct Form<'c> {
+    source: Option<Source<'c>>,
+    /// Of each branch, which element of the array it is.
+    elements: Vec<usize>,
+    /// Nothing was left out.
+    is_sound: bool,
+}
+
+fn form<'c>(cell: &Cell<'c>) -> Form<'c> {
+    let items = cell.items().unwrap_or_default();
+    if items.iter().all(|item| item.node().as_table().is_none()) {
+        let source = plain(cell).map(Source::Value);
+        return Form { is_sound: source.is_some(), source, elements: Vec::new() };
+    }
+    let read: Vec<Option<Branch<'c>>> = items.iter().map(branch).collect();
+    let is_sound = read.iter().all(Option::is_some);
+    let (elements, branches) =
+        read.into_iter().enumerate().filter_map(|(element, branch)| Some((element, branch?))).unzip();
+    Form { source: Some(Source::Branches(branches)), elements, is_sound }
+}
+
+fn branch<'c>(cell: &Cell<'c>) -> Option<Branch<'c>> {
+    let Some(entries) = cell.entries() else {
+        cell.mismatch("a table, { if = …, then = … } or { else = … }");
+        return None;
+    };
+    let mut branch = Branch::default();
+    let mut is_sound = true;
+    for (Entry { key, span, .. }, value) in entries {
+        let part = match key.as_str() {
+            "if" => &mut branch.if_,
+            "then" => &mut branch.then,
+            "else" => &mut branch.else_,
+            _ => {
+                let title = format!("unknown key `{key}` in a branch of `{}`", cell.path());
+                cell.fault(FaultKind::Unknown, span.clone(), title, "expected if, then or else");
+                is_sound = false;
+                continue;
+            }
+        };
+        *part = plain(&value);
+        is_sound &= part.is_some();
+    }
+    is_sound.then_some(branch)
+}
+
+/// A scalar or an array of scalars.
+fn plain<'c>(cell: &Cell<'c>) -> Option<Scalar<'c>> {
+    match cell.items() {
+        Some(items) => items.iter().map(scalar).collect::<Option<Vec<_>>>().map(Scalar::List),
+        None => scalar(cell),
+    }
+}
+
+fn scalar<'c>(cell: &Cell<'c>) -> Option<Scalar<'c>> {
+    match &cell.node().value {
+        Toml::Bool(value) => Some(Scalar::Bool(*value)),
+        Toml::Integer(value) => Some(Scalar::Integer(*value)),
+        Toml::Float(value) => Some(Scalar::Float(*value)),
+        Toml::Text(text) => Some(Scalar::Text(text.as_str())),
+        Toml::Datetime | Toml::Array(_) | Toml::Table(_) => {
+            cell.mismatch(
+                "a plain value, an expression in a string, or a list of { if = …, then = … } and { else = … }",
+            );
+            None
+        }
+    }
+}
+
+/// Puts a fault of the language at its place in the file.
+fn tell(cell: &Cell<'_>, form: &Form<'_>, fault: ExprFault) {
+    let element = |branch: usize| {
+        let element = form.elements.get(branch).copied().unwrap_or(branch);
+        cell.items().and_then(|items| items.into_iter().nth(element))
+    };
+    let part = |branch: usize, key: &str| {
+        element(branch)?.entries()?.into_iter().find(|(entry, _)| entry.key == key).map(|(_, value)| value)
+    };
+    let place = match fault.place {
+        Place::Value | Place::Branches => None,
+        Place::Branch(branch) => element(branch),
+        Place::If(branch) => part(branch, "if"),
+        Place::Then(branch) => part(branch, "then"),
+        Place::Else(branch) => part(branch, "else"),
+    };
+    let place = place.as_ref().unwrap_or(cell);
+    if let Place::Branches | Place::Branch(_) = fault.place {
+        // With a branch left out, the order of the others says nothing.
+        if form.is_sound {
+            let title = format!("{} in `{}`", fault.found, cell.path());
+            cell.fault(FaultKind::Expression, place.node().span.clone(), title, format!("expected {}", fault.expected));
+        }
+        return;
+    }
+    let title = format!("wrong expression in `{}`", cell.path());
+    let range = fault.span.start as usize..fault.span.end as usize;
+    place.fault_inside(range, title, fault.found, fault.expected, fault.hint);
+}
