@@ -28,6 +28,7 @@ pub mod listener;
 pub mod lookup;
 pub mod mail;
 pub mod observe;
+pub mod policy;
 pub mod report;
 pub mod schema;
 pub mod session;

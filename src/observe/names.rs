@@ -81,6 +81,7 @@ names! {
         MeshMessages = "shard_messages": "Messages between shards.",
         LogLines = "log_lines": "Log lines rendered.",
         LogLinesLost = "log_lines_lost": "Log lines dropped because the writer could not keep up.",
+        ExpressionsFailed = "expression_failures": "Evaluations of expressions that failed; their fallback held.",
         ShutdownCuts = "delivery_shutdown_cuts": "Attempts cut at shutdown after end of data: duplicates by choice.",
     }
 }
