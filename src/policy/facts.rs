@@ -41,7 +41,6 @@ fn domain(mailbox: Option<&Mailbox>) -> Value<'_> {
 
 impl Scope for Facts<'_> {
     fn variable(&self, variable: Variable) -> Value<'_> {
-        let text = |text: Option<&'_ str>| text.map_or(Value::EMPTY, Value::text);
         match variable {
             Variable::Listener => Value::text(&self.client.listener),
             Variable::RemoteIp => Value::Ip(self.client.remote.ip().to_canonical()),
@@ -68,7 +67,6 @@ impl Scope for Facts<'_> {
                 Value::Integer(self.transaction.map_or(0, |t| i64::from(t.envelope.mail.priority)))
             }
             Variable::Asn => Value::Integer(0),
-            Variable::Country => text(None),
             _ => Value::EMPTY,
         }
     }

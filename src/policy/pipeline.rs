@@ -10,7 +10,7 @@ use crate::expr;
 use crate::limits::{Ask, KeyMaker};
 use crate::lookup::ShardLookups;
 use crate::mail::{Edits, ForwardPath, Reply, ReversePath, Text};
-use crate::policy::checks::{connect, content, data, ehlo, mail, rcpt};
+use crate::policy::checks::{connect, content, data, ehlo, limiters, mail, rcpt};
 use crate::policy::{Facts, Settings};
 use crate::smtp::content::BareLineEnds;
 use crate::smtp::server::{Answer, Client, Counts, Gathered, Offers, Phase, Question, Rules, Verdict};
@@ -158,13 +158,13 @@ fn checks(phase: Phase) -> &'static [Check] {
             connect::blocked,
             connect::pressure,
             connect::per_address,
-            connect::limiters,
+            limiters,
             connect::bounds,
             connect::greeting,
         ],
         Phase::Ehlo => &[ehlo::full_name, connect::bounds, ehlo::offers],
-        Phase::Mail => &[mail::pressure, mail::limiters, mail::is_allowed, mail::rewrite],
-        Phase::Rcpt => &[rcpt::count, rcpt::rewrite, rcpt::directory, rcpt::limiters],
+        Phase::Mail => &[mail::pressure, limiters, mail::is_allowed, mail::rewrite],
+        Phase::Rcpt => &[rcpt::count, rcpt::rewrite, rcpt::directory, limiters],
         Phase::Data => &[data::pressure],
         Phase::Content => &[content::looping, content::trace, content::missing_fields],
         Phase::Vrfy => &[rcpt::verify],

@@ -9,8 +9,6 @@ use crate::policy::pipeline::{Finding, Look, is_in};
 use crate::smtp::line::BareLf;
 use crate::smtp::server::Rules;
 
-pub(in crate::policy) use super::limiters;
-
 /// Blocked addresses are closed before a greeting. Loopback and allowed ones never are.
 pub(in crate::policy) fn blocked(look: &Look<'_>) -> Finding {
     let settings = look.site.settings;

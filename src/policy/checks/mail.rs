@@ -4,8 +4,6 @@ use crate::mail::{Reply, ReversePath};
 use crate::policy::checks::value;
 use crate::policy::pipeline::{Finding, Look};
 
-pub(in crate::policy) use super::limiters;
-
 /// Disk or memory is short: the sender keeps its mail and comes again.
 pub(in crate::policy) fn pressure(look: &Look<'_>) -> Finding {
     match look.site.pressure {

@@ -29,7 +29,7 @@ fn failed(_: EvalError) {
 }
 
 /// The inbound limiters that are asked at this phase. Trusted clients meet none.
-fn limiters(look: &Look<'_>) -> Finding {
+pub(super) fn limiters(look: &Look<'_>) -> Finding {
     if look.subject.client.is_trusted {
         return Finding::Pass;
     }

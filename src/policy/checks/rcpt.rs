@@ -4,15 +4,12 @@
 //! relayed or refused. The local-part is never looked into: `a%b@ours`, `"a@b"@ours` and `b!a@ours` are
 //! users of ours, or nobody.
 
-use crate::expr::Mapping;
 use crate::lookup::Verdict;
 use crate::mail::{ForwardPath, Mailbox, Reply};
 use crate::observe::{Counter, count as counted};
 use crate::policy::checks::{now, value};
 use crate::policy::pipeline::{Finding, Look};
 use crate::smtp::server::{Question, words};
-
-pub(in crate::policy) use super::limiters;
 
 /// `session.rcpt.max-recipients` (RFC 5321 §4.5.3.1.10: 452, the client sends the rest in another transaction).
 pub(in crate::policy) fn count(look: &Look<'_>) -> Finding {
@@ -87,7 +84,3 @@ pub(in crate::policy) fn expand(look: &Look<'_>) -> Finding {
 
 /// Lines of one reply to EXPN.
 const MEMBERS_SHOWN_MAX: usize = 100;
-
-/// Both mappings off: for tests of what a directory knows exactly.
-#[cfg(test)]
-pub(in crate::policy) const EXACT: (Mapping<&str>, Mapping<&str>) = (Mapping::Off, Mapping::Off);
