@@ -63,9 +63,7 @@ impl Scope for Facts<'_> {
             Variable::Rcpt => self.rcpt.map_or(Value::EMPTY, |rcpt| Value::text(rcpt.as_str())),
             Variable::RcptDomain => domain(self.rcpt),
             Variable::Address => self.rcpt.map_or(Value::EMPTY, |rcpt| Value::text(rcpt.as_str())),
-            Variable::Priority => {
-                Value::Integer(self.transaction.map_or(0, |t| i64::from(t.envelope.mail.priority)))
-            }
+            Variable::Priority => Value::Integer(self.transaction.map_or(0, |t| i64::from(t.envelope.mail.priority))),
             Variable::Asn => Value::Integer(0),
             _ => Value::EMPTY,
         }

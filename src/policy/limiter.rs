@@ -47,10 +47,9 @@ impl LimiterKey {
     fn phase(self) -> Phase {
         match self {
             LimiterKey::Listener | LimiterKey::RemoteIp | LimiterKey::LocalIp => Phase::Connect,
-            LimiterKey::AuthenticatedAs
-            | LimiterKey::HeloDomain
-            | LimiterKey::Sender
-            | LimiterKey::SenderDomain => Phase::Mail,
+            LimiterKey::AuthenticatedAs | LimiterKey::HeloDomain | LimiterKey::Sender | LimiterKey::SenderDomain => {
+                Phase::Mail
+            }
             LimiterKey::Rcpt | LimiterKey::RcptDomain => Phase::Rcpt,
         }
     }
@@ -110,7 +109,9 @@ impl InboundLimiter {
                 LimiterKey::RemoteIp => key.client(facts.client.remote.ip()),
                 LimiterKey::LocalIp => key.address(facts.client.local.ip()),
                 LimiterKey::AuthenticatedAs => key.text(facts.client.authenticated_as.as_deref().unwrap_or("")),
-                LimiterKey::HeloDomain => key.text(&facts.helo.or(facts.client.helo.as_deref()).unwrap_or("").to_ascii_lowercase()),
+                LimiterKey::HeloDomain => {
+                    key.text(&facts.helo.or(facts.client.helo.as_deref()).unwrap_or("").to_ascii_lowercase())
+                }
                 LimiterKey::Sender => key.text(facts.sender.map_or("", |path| path.as_str())),
                 LimiterKey::SenderDomain => {
                     key.text(&facts.sender.and_then(|path| path.mailbox()).map(|m| m.domain_key()).unwrap_or_default())

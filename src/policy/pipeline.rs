@@ -154,14 +154,9 @@ pub(super) type Check = fn(&Look<'_>) -> Finding;
 /// and taken last.
 fn checks(phase: Phase) -> &'static [Check] {
     match phase {
-        Phase::Connect => &[
-            connect::blocked,
-            connect::pressure,
-            connect::per_address,
-            limiters,
-            connect::bounds,
-            connect::greeting,
-        ],
+        Phase::Connect => {
+            &[connect::blocked, connect::pressure, connect::per_address, limiters, connect::bounds, connect::greeting]
+        }
         Phase::Ehlo => &[ehlo::full_name, connect::bounds, ehlo::offers],
         Phase::Mail => &[mail::pressure, limiters, mail::is_allowed, mail::rewrite],
         Phase::Rcpt => &[rcpt::count, rcpt::rewrite, rcpt::directory, limiters],
@@ -191,12 +186,7 @@ pub fn judge(site: &Site<'_>, subject: &Subject<'_>, found: &mut Found) -> Judge
     let phase = phase_of(&subject.question);
     let mut ruling = Ruling::default();
     for (i, check) in checks(phase).iter().enumerate() {
-        let finding = check(&Look {
-            site,
-            subject,
-            facts: facts(site, subject, &ruling.answer, found.of(i)),
-            phase,
-        });
+        let finding = check(&Look { site, subject, facts: facts(site, subject, &ruling.answer, found.of(i)), phase });
         match finding {
             Finding::Pass => {}
             Finding::Refuse(reply) => return refused(Verdict::Refuse(reply), ruling),
@@ -252,7 +242,8 @@ fn facts<'a>(
 
 /// What the server calls itself to a client: `session.connect.hostname`, else `server.hostname`.
 pub fn hostname(site: &Site<'_>, client: &Client) -> CompactString {
-    let facts = Facts { client, helo: None, transaction: None, sender: None, rcpt: None, lookups: site.lookups, answers: None };
+    let facts =
+        Facts { client, helo: None, transaction: None, sender: None, rcpt: None, lookups: site.lookups, answers: None };
     match site.settings.connect.hostname.value_now(&facts, |_| {}) {
         Some(name) => name.as_str().into(),
         None => site.settings.hostname.clone(),

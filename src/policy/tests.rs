@@ -9,7 +9,9 @@ use super::*;
 use crate::base::{Rate, WallTime};
 use crate::expr::{Environment, Expr, Source, Stage};
 use crate::limits::KeyMaker;
-use crate::lookup::{Class, DirectorySettings, Lookups, Memory, PrincipalSettings, Settings as LookupSettings, ShardLookups};
+use crate::lookup::{
+    Class, DirectorySettings, Lookups, Memory, PrincipalSettings, Settings as LookupSettings, ShardLookups,
+};
 use crate::mail::{ContentFacts, MailParameters, Recipient, Reply, ReversePath};
 use crate::smtp::command::Command;
 use crate::smtp::server::{Client, Counts, Gathered, Protocol, Question, Transaction, Verdict};
@@ -51,9 +53,16 @@ fn transaction(from: &str) -> Transaction {
 /// Judges one question with these settings.
 fn ruled(settings: &Settings, client: &Client, question: Question<'_>, content: Option<&Gathered>) -> Ruling {
     let (lookups, keys) = (lookups(), KeyMaker::new(7));
-    let site = Site { settings, lookups: &lookups, keys: &keys, listener: Listener::default(), pressure: None, now: NOW };
-    let subject =
-        Subject { question, client, counts: Counts::default(), content, id: "00-0001-0000002a", hostname: "mx.ours.test" };
+    let site =
+        Site { settings, lookups: &lookups, keys: &keys, listener: Listener::default(), pressure: None, now: NOW };
+    let subject = Subject {
+        question,
+        client,
+        counts: Counts::default(),
+        content,
+        id: "00-0001-0000002a",
+        hostname: "mx.ours.test",
+    };
     match judge(&site, &subject, &mut Found::default()) {
         Judgement::Ruled(ruling) => *ruling,
         Judgement::Wait(question) => panic!("{question:?} was asked"),
@@ -84,10 +93,36 @@ fn no_spelling_opens_the_relay() {
     let settings = Settings::default();
     let client = client("127.0.0.2:4000");
     for path in [
-        "<t@R>", "<t%R@[IP]>", "<t%R@S>", "<\"t@R\">", "<\"t%R\">", "<t@R@[IP]>", "<\"t@R\"@[IP]>", "<t@R@S>",
-        "<@[IP]:t@R>", "<@S:t@R>", "<R!t>", "<R!t@[IP]>", "<R!t@S>", "<t@R.>", "<t@R@S.>", "<t%R%S@S>",
-        "<\"t%R\"@S>", "<t@[IPv6:::1]%R>", "<@S,@x:t@R>", "<R!S!t>", "t@R", "<t@R(@S)>", "<+t=R@S>",
-        "<postmaster@R>", "<\"t@R\"@S>", "<nonlocal!@S>", "<t@R%S>", "<t@S@R>", "<@R>", "<t@>",
+        "<t@R>",
+        "<t%R@[IP]>",
+        "<t%R@S>",
+        "<\"t@R\">",
+        "<\"t%R\">",
+        "<t@R@[IP]>",
+        "<\"t@R\"@[IP]>",
+        "<t@R@S>",
+        "<@[IP]:t@R>",
+        "<@S:t@R>",
+        "<R!t>",
+        "<R!t@[IP]>",
+        "<R!t@S>",
+        "<t@R.>",
+        "<t@R@S.>",
+        "<t%R%S@S>",
+        "<\"t%R\"@S>",
+        "<t@[IPv6:::1]%R>",
+        "<@S,@x:t@R>",
+        "<R!S!t>",
+        "t@R",
+        "<t@R(@S)>",
+        "<+t=R@S>",
+        "<postmaster@R>",
+        "<\"t@R\"@S>",
+        "<nonlocal!@S>",
+        "<t@R%S>",
+        "<t@S@R>",
+        "<@R>",
+        "<t@>",
     ] {
         let line = path.replace("IPv6", "\u{1}").replace("IP", "192.0.2.2").replace('\u{1}', "IPv6");
         let line = line.replace('R', "remote.test").replace('S', "ours.test");
@@ -189,14 +224,15 @@ fn limits_are_taken_last_and_not_by_the_trusted() {
     assert_eq!(limiter(vec![LimiterKey::RemoteIp], "true").phase(), crate::smtp::server::Phase::Connect);
     assert_eq!(limiter(vec![LimiterKey::RemoteIp], "sender_domain = 'x'").phase(), crate::smtp::server::Phase::Mail);
     assert_eq!(limiter(vec![LimiterKey::Rcpt], "true").phase(), crate::smtp::server::Phase::Rcpt);
-    let settings = Settings {
-        limiters: vec![limiter(vec![LimiterKey::SenderDomain], "sender != ''")],
-        ..Settings::default()
-    };
+    let settings =
+        Settings { limiters: vec![limiter(vec![LimiterKey::SenderDomain], "sender != ''")], ..Settings::default() };
     let (mut client, from) = (client("192.0.2.9:1"), transaction("<a@remote.test>"));
     assert_eq!(ruled(&settings, &client, Question::Mail(&from), None).asks.len(), 1);
     assert_eq!(ruled(&settings, &client, Question::Mail(&transaction("<>")), None).asks.len(), 0);
-    let refusing = Settings { mail: settings::Mail { is_allowed: Expr::constant(false), ..settings.mail.clone() }, ..settings.clone() };
+    let refusing = Settings {
+        mail: settings::Mail { is_allowed: Expr::constant(false), ..settings.mail.clone() },
+        ..settings.clone()
+    };
     let refused = ruled(&refusing, &client, Question::Mail(&from), None);
     assert!(matches!(refused.answer.verdict, Verdict::Refuse(Reply { code: 550, .. })) && refused.asks.is_empty());
     client.is_trusted = true;
@@ -210,8 +246,14 @@ fn an_answer_of_the_dns_is_waited_for() {
     settings.mail.is_allowed =
         Expr::parse("!is_empty(dns_query(sender_domain, 'mx'))", true, &environment).expect("it compiles");
     let (lookups, keys, client, from) = (lookups(), KeyMaker::new(7), client("192.0.2.9:1"), transaction("<a@x.test>"));
-    let site =
-        Site { settings: &settings, lookups: &lookups, keys: &keys, listener: Listener::default(), pressure: None, now: NOW };
+    let site = Site {
+        settings: &settings,
+        lookups: &lookups,
+        keys: &keys,
+        listener: Listener::default(),
+        pressure: None,
+        now: NOW,
+    };
     let subject = Subject {
         question: Question::Mail(&from),
         client: &client,

@@ -38,11 +38,8 @@ fn received(out: &mut Vec<u8>, look: &Look<'_>, transaction: &Transaction) {
         [only] => Some(only.path.mailbox()),
         _ => None,
     };
-    let tls = client.tls.as_ref().map(|tls| TlsTrace {
-        version: &tls.version,
-        cipher: &tls.cipher,
-        verified_name: None,
-    });
+    let tls =
+        client.tls.as_ref().map(|tls| TlsTrace { version: &tls.version, cipher: &tls.cipher, verified_name: None });
     let remote = client.remote.ip().to_canonical();
     trace::write_received(
         out,
