@@ -21,6 +21,7 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod delivery;
 pub mod dns;
 pub mod expr;
 pub mod limits;

@@ -2,7 +2,7 @@
 //!
 //! Ordering is pure; resolving awaits the [`Resolver`] and nothing else.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use compact_str::{CompactString, format_compact};
 
@@ -19,6 +19,25 @@ pub enum Host {
     Name(CompactString),
     /// An address literal.
     Address(IpAddr),
+}
+
+impl Host {
+    /// What a configuration calls a host: an address, or a name.
+    pub fn of(text: &str) -> Host {
+        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+        match bare.parse() {
+            Ok(ip) => Host::Address(ip),
+            Err(_) => Host::Name(crate::mail::address::domain_key(text).as_ref().into()),
+        }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> CompactString {
+        match self {
+            Host::Name(name) => name.clone(),
+            Host::Address(ip) => format_compact!("{ip}"),
+        }
+    }
 }
 
 /// The hosts of a domain, best first, at most `limits.mx`.
@@ -158,9 +177,14 @@ fn canonical(address: IpAddr) -> IpAddr {
 }
 
 /// `localhost` is this machine without asking anybody (RFC 6761 §6.3).
-pub fn localhost(name: &str) -> Option<Vec<IpAddr>> {
-    name.eq_ignore_ascii_case("localhost")
-        .then(|| vec![IpAddr::from([127, 0, 0, 1]), IpAddr::V6(Ipv6Addr::LOCALHOST)])
+pub fn localhost(name: &str, lookup: IpLookup) -> Option<Vec<IpAddr>> {
+    let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
+    name.eq_ignore_ascii_case("localhost").then(|| match lookup {
+        IpLookup::V4ThenV6 => vec![v4, v6],
+        IpLookup::V6ThenV4 => vec![v6, v4],
+        IpLookup::V4Only => vec![v4],
+        IpLookup::V6Only => vec![v6],
+    })
 }
 
 fn loops_back(what: &str) -> Outcome {
@@ -258,7 +282,10 @@ mod tests {
     #[test]
     fn mail_does_not_come_back_to_us() {
         let zone = |list| Zone::new().mx("d.test", list);
-        assert_eq!(mx(zone(&[(5, "a.test"), (10, "us.test"), (10, "b.test"), (20, "c.test")]), "d.test"), names(&["a.test"]));
+        assert_eq!(
+            mx(zone(&[(5, "a.test"), (10, "us.test"), (10, "b.test"), (20, "c.test")]), "d.test"),
+            names(&["a.test"])
+        );
         let (failed, code) = status(mx(zone(&[(10, "us.test"), (20, "c.test")]), "d.test").expect_err("a loop"));
         assert!(failed && code == "5.4.6");
         assert!(mx(Zone::new().host("us.test", &[ip("192.0.2.1")]), "us.test").is_err());
@@ -269,7 +296,18 @@ mod tests {
     #[test]
     fn no_mail_to_addresses_that_are_no_hosts() {
         let route = MxRoute::default();
-        for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "0.0.0.0", "0.1.2.3", "::", "224.0.0.1", "255.255.255.255", "ff02::1"] {
+        for address in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+            "::ffff:127.0.0.1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "::",
+            "224.0.0.1",
+            "255.255.255.255",
+            "ff02::1",
+        ] {
             assert!(refused(ip(address), &route, &own(), "x.test").is_some(), "{address}");
         }
         for address in ["192.0.2.1", "10.0.0.1", "2001:db8::1"] {

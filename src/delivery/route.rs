@@ -57,15 +57,15 @@ pub fn next_hop(settings: &Settings, id: &str, recipient: &ForwardPath) -> Resul
         return Err(Outcome::Deferred(Diagnostic::local(ErrorKind::Io, Scope::Lane, reply)));
     };
     let id = CompactString::new(id);
-    match &**route {
-        Route::Local(route) => Ok(NextHop::Local { id, route: Arc::new(route.clone()) }),
-        Route::Relay(route) => Ok(NextHop::Relay { id, route: Arc::new(route.clone()) }),
+    match route {
+        Route::Local(route) => Ok(NextHop::Local { id, route: Arc::clone(route) }),
+        Route::Relay(route) => Ok(NextHop::Relay { id, route: Arc::clone(route) }),
         Route::Mx(route) => match &*recipient.mailbox().domain_key() {
             "" => {
                 let reply = Reply::new(550, (5, 1, 2), "the recipient has no domain");
                 Err(Outcome::Failed(Diagnostic::local(ErrorKind::Dns, Scope::Recipient, reply)))
             }
-            domain => Ok(NextHop::Mx { id, route: Arc::new(route.clone()), domain: domain.into() }),
+            domain => Ok(NextHop::Mx { id, route: Arc::clone(route), domain: domain.into() }),
         },
     }
 }

@@ -16,7 +16,7 @@ use crate::smtp::client::{Credentials, Protocol, StartTls, Timeouts};
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `queue.route.<id>`. Default: `local` (Maildir) and `mx`.
-    pub routes: BTreeMap<CompactString, Arc<Route>>,
+    pub routes: BTreeMap<CompactString, Route>,
     /// `queue.connection.<id>`. Default: `default`.
     pub connections: BTreeMap<CompactString, Arc<Connection>>,
     /// `queue.tls.<id>`. Default: `default`, and `invalid-tls`, which takes any certificate.
@@ -42,11 +42,11 @@ pub struct Own {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     /// `local`: into Maildirs of this machine.
-    Local(LocalRoute),
+    Local(Arc<LocalRoute>),
     /// `mx`: to the mail exchangers of the recipient's domain.
-    Mx(MxRoute),
+    Mx(Arc<MxRoute>),
     /// `relay`: to one configured host.
-    Relay(RelayRoute),
+    Relay(Arc<RelayRoute>),
 }
 
 /// `type = "local"`.
@@ -148,10 +148,10 @@ pub struct Pool {
 
 impl Default for Settings {
     fn default() -> Self {
-        let routes = [("local", Route::Local(LocalRoute::default())), ("mx", Route::Mx(MxRoute::default()))];
+        let routes = [("local", Route::Local(Arc::default())), ("mx", Route::Mx(Arc::default()))];
         let any = Tls { allow_invalid_certs: true, ..Tls::default() };
         Settings {
-            routes: routes.into_iter().map(|(id, route)| (id.into(), Arc::new(route))).collect(),
+            routes: routes.into_iter().map(|(id, route)| (id.into(), route)).collect(),
             connections: [("default".into(), Arc::default())].into(),
             tls: [("default".into(), Arc::default()), ("invalid-tls".into(), Arc::new(any))].into(),
             source_names: BTreeMap::new(),

@@ -47,8 +47,7 @@ impl ClientTls {
         let builder = || ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
         let mut verified = builder()?.with_root_certificates(roots).with_no_client_auth();
         let any = Arc::new(AnyCertificate(provider.clone()));
-        let mut unverified =
-            builder()?.dangerous().with_custom_certificate_verifier(any).with_no_client_auth();
+        let mut unverified = builder()?.dangerous().with_custom_certificate_verifier(any).with_no_client_auth();
         for config in [&mut verified, &mut unverified] {
             config.resumption =
                 Resumption::in_memory_sessions(SESSIONS_MAX).tls12_resumption(Tls12Resumption::SessionIdOrTickets);

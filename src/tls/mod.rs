@@ -8,8 +8,10 @@
 //! renegotiation; a client that offers ALPN must offer `smtp` (ALPACA: bytes meant for another
 //! protocol are not taken for mail). Handshakes themselves are `rt::tls`.
 //!
-//! Must never be added: a socket, a file read, a clock.
+//! Must never be added: a socket, a clock, a file read (save the system's trust anchors, once at start, in
+//! [`client::ClientTls::system`]).
 
+pub mod client;
 pub mod identity;
 pub mod settings;
 mod subjects;

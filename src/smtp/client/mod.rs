@@ -216,7 +216,7 @@ pub enum Step {
     Handshake,
     /// The connection waits for [`Client::begin`] or [`Client::quit`].
     Ready,
-    /// Append or write the content in that form, then call [`Client::content_sent`].
+    /// Write the content in that form and, by DATA, the end of data; then call [`Client::content_sent`].
     Content(ContentForm),
     /// The transaction is over. The connection may take another if [`Client::is_ready`].
     Finished(Results),
@@ -288,6 +288,11 @@ impl Client {
     /// A transaction can begin.
     pub fn is_ready(&self) -> bool {
         matches!(self.state, State::Ready) && self.transactions_left() > 0
+    }
+
+    /// No transaction is under way, though the peer may allow no further one.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Ready)
     }
 
     /// Transactions that were begun on this connection.
@@ -387,10 +392,10 @@ impl Client {
         }
     }
 
-    /// All content was appended or written; `ends_with_crlf` says how it ended. Appends the end of data.
-    pub fn content_sent(&mut self, ends_with_crlf: bool, out: &mut Vec<u8>) -> Step {
+    /// All content was written, by DATA with its end of data (`smtp::stuff`) behind it.
+    pub fn content_sent(&mut self) -> Step {
         if let State::Transaction(running) = &mut self.state {
-            running.content_sent(ends_with_crlf, out);
+            running.content_sent();
         }
         Step::Read(self.wait())
     }

@@ -237,11 +237,8 @@ impl Running {
         }
     }
 
-    /// The content is out; appends the end of data that DATA needs.
-    pub(super) fn content_sent(&mut self, ends_with_crlf: bool, out: &mut Vec<u8>) {
-        if self.transfer != Transfer::Chunk {
-            out.extend_from_slice(if ends_with_crlf { b".\r\n" } else { b"\r\n.\r\n" });
-        }
+    /// The content is out, and the end of data behind it.
+    pub(super) fn content_sent(&mut self) {
         self.content_sent = true;
     }
 
