@@ -12,19 +12,32 @@ pub(super) struct Compiler {
     pub program: Program,
 }
 
+/// What a branch gives.
+pub(super) enum Outcome<'t> {
+    /// A constant of the setting's own type, by index.
+    Constant(u32),
+    /// A value to compute.
+    Computed(&'t Typed),
+}
+
 impl Compiler {
     /// `if condition` returns `then`.
-    pub fn branch(&mut self, condition: &Typed, then: &Typed) {
+    pub fn branch(&mut self, condition: &Typed, then: Outcome<'_>) {
         self.emit(condition);
         let jump = self.reserve();
         self.result(then);
         self.patch(jump, Step::Unless);
     }
 
-    /// Returns `value`.
-    pub fn result(&mut self, value: &Typed) {
-        self.emit(value);
-        self.push(Step::Return);
+    /// Returns `outcome`.
+    pub fn result(&mut self, outcome: Outcome<'_>) {
+        match outcome {
+            Outcome::Constant(index) => self.push(Step::Result(index)),
+            Outcome::Computed(value) => {
+                self.emit(value);
+                self.push(Step::Return);
+            }
+        }
     }
 
     fn push(&mut self, step: Step) {

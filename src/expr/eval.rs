@@ -25,8 +25,16 @@ struct Captures<'a> {
     groups: CaptureLocations,
 }
 
+/// What a program gives.
+pub(super) enum Outcome<'a> {
+    /// One of the setting's constants.
+    Constant(usize),
+    /// A value.
+    Computed(Value<'a>),
+}
+
 /// The result of a program in a scope.
-pub(super) fn run<'a, S: Scope + ?Sized>(program: &'a Program, scope: &'a S) -> Result<Value<'a>, Stop> {
+pub(super) fn run<'a, S: Scope + ?Sized>(program: &'a Program, scope: &'a S) -> Result<Outcome<'a>, Stop> {
     let mut machine = Machine { program, scope, stack: Stack::new(), captures: None };
     let mut at = 0;
     while let Some(&step) = program.steps.get(at) {
@@ -34,9 +42,10 @@ pub(super) fn run<'a, S: Scope + ?Sized>(program: &'a Program, scope: &'a S) -> 
             Next::Step => at + 1,
             Next::Jump(target) => target as usize,
             Next::Done => break,
+            Next::Constant(index) => return Ok(Outcome::Constant(index as usize)),
         };
     }
-    Ok(machine.pop())
+    Ok(Outcome::Computed(machine.pop()))
 }
 
 enum Next {
@@ -44,6 +53,7 @@ enum Next {
     /// Always forward: every program ends.
     Jump(u32),
     Done,
+    Constant(u32),
 }
 
 struct Machine<'a, S: ?Sized> {
@@ -121,6 +131,7 @@ impl<'a, S: Scope + ?Sized> Machine<'a, S> {
             Step::List(count) => self.list(count as usize)?,
             Step::Call(function) => self.call(function, at)?,
             Step::Return => return Ok(Next::Done),
+            Step::Result(index) => return Ok(Next::Constant(index)),
         }
         Ok(Next::Step)
     }

@@ -25,28 +25,6 @@ pub(super) enum Token {
     Comma,
 }
 
-impl Token {
-    /// How a fault names what it found.
-    pub fn describe(&self) -> String {
-        match self {
-            Token::Integer(n) => format!("`{n}`"),
-            Token::Float(n) => format!("`{n}`"),
-            Token::Duration(ms) => format!("a duration of {ms} ms"),
-            Token::Text(_) => "a text".to_owned(),
-            Token::Name(name) => format!("`{name}`"),
-            Token::Capture(CaptureName::Number(n)) => format!("`${n}`"),
-            Token::Capture(CaptureName::Name(name)) => format!("`${name}`"),
-            Token::Operator(op) => format!("`{}`", op.symbol()),
-            Token::Not => "`!`".to_owned(),
-            Token::Open => "`(`".to_owned(),
-            Token::Close => "`)`".to_owned(),
-            Token::OpenBracket => "`[`".to_owned(),
-            Token::CloseBracket => "`]`".to_owned(),
-            Token::Comma => "`,`".to_owned(),
-        }
-    }
-}
-
 /// All tokens of a text, or all its faults.
 pub(super) fn lex(text: &str) -> Result<Vec<(Token, Span)>, Vec<Finding>> {
     let mut lexer = Lexer { text, at: 0, findings: Vec::new() };

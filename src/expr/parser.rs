@@ -14,7 +14,7 @@ pub(super) fn parse(text: &str) -> Result<Tree, Vec<Finding>> {
         return Err(vec![Finding::new(Span::new(0, 0), found, &format!("at most {EXPRESSION_BYTES_MAX} octets"))]);
     }
     let tokens = lex(text)?;
-    let mut parser = Parser { tokens: &tokens, at: 0, end: Span::new(text.len(), text.len()), depth: 0 };
+    let mut parser = Parser { text, tokens: &tokens, at: 0, end: Span::new(text.len(), text.len()), depth: 0 };
     let tree = parser.expression(0).map_err(|finding| vec![finding])?;
     match parser.peek() {
         None => Ok(tree),
@@ -23,6 +23,7 @@ pub(super) fn parse(text: &str) -> Result<Tree, Vec<Finding>> {
 }
 
 struct Parser<'t> {
+    text: &'t str,
     tokens: &'t [(Token, Span)],
     at: usize,
     /// Where the text ends.
@@ -43,8 +44,13 @@ impl<'t> Parser<'t> {
     }
 
     fn unexpected(&self, expected: &str) -> Finding {
-        let found = self.peek().map_or("the end of the expression".to_owned(), Token::describe);
-        Finding::new(self.span(), found, expected)
+        let span = self.span();
+        let found = match self.peek() {
+            None => "the end of the expression".to_owned(),
+            Some(Token::Text(_)) => "a text".to_owned(),
+            Some(_) => format!("`{}`", self.text.get(span.start as usize..span.end as usize).unwrap_or("")),
+        };
+        Finding::new(span, found, expected)
     }
 
     fn accept(&mut self, token: &Token) -> bool {

@@ -36,6 +36,8 @@ pub(super) enum Step {
     Call(Function),
     /// The value on top is the result.
     Return,
+    /// The result is one of the setting's constants.
+    Result(u32),
 }
 
 /// A compiled setting. A clone has its own match caches: each shard evaluates its own clone.

@@ -2,12 +2,12 @@
 
 use super::ast::{Node, Span, Tree};
 use super::check::{Checker, Typed, bare_name};
-use super::compile::Compiler;
+use super::compile::{Compiler, Outcome as Chosen};
 use super::environment::Environment;
-use super::eval;
+use super::eval::{self, Outcome};
 use super::fault::{ExprFault, Finding, Place};
 use super::parser::parse;
-use super::program::Program;
+use super::program::{Program, Step};
 use super::scope::{EvalError, Question, Scope, Stop};
 use super::target::{Kind, Target, unfit};
 use super::value::{Type, Value};
@@ -69,6 +69,8 @@ enum Body<T> {
 #[derive(Debug, Clone)]
 struct Computed<T> {
     program: Program,
+    /// The constants that branches give, already of the setting's type: lent, never converted.
+    constants: Vec<T>,
     fallback: T,
 }
 
@@ -112,8 +114,10 @@ impl<T: Target> Expr<T> {
             Body::Constant(value) => return Ok(value.lend()),
             Body::Computed(computed) => computed,
         };
-        let value = eval::run(&computed.program, scope)?;
-        convert::<T>(value).map_err(Stop::Error)
+        match eval::run(&computed.program, scope)? {
+            Outcome::Constant(index) => Ok(computed.constants.get(index).unwrap_or(&computed.fallback).lend()),
+            Outcome::Computed(value) => convert::<T>(value).map_err(Stop::Error),
+        }
     }
 
     /// The value in a scope, or the fallback after telling `failed` why; an evaluation may still wait.
@@ -153,9 +157,13 @@ impl<T: Target> Expr<T> {
 }
 
 fn convert<T: Target>(value: Value<'_>) -> Result<T::Output<'_>, EvalError> {
-    let lent = value.clone();
+    // Of texts only lists that cannot be told apart before are unfit: nothing is copied to describe them.
+    let found = match (T::KIND, &value) {
+        (Kind::Text | Kind::Mapping | Kind::List, _) => Value::text("of another kind"),
+        _ => value.clone(),
+    };
     T::output(value).ok_or_else(|| EvalError::Unfit {
-        found: lent.with_text(super::check::shorten).into(),
+        found: found.with_text(super::check::shorten).into(),
         expected: T::expected().into(),
     })
 }
@@ -165,8 +173,7 @@ struct Builder<'e, T> {
     checker: Checker<'e>,
     compiler: Compiler,
     faults: Vec<ExprFault>,
-    /// The value of the first branch that always applies, when none before it may.
-    constant: Option<T>,
+    constants: Vec<T>,
     /// A branch always applies: those after it are checked, not compiled.
     is_closed: bool,
 }
@@ -177,7 +184,7 @@ impl<'e, T: Target> Builder<'e, T> {
             checker: Checker::new(environment, T::keywords()),
             compiler: Compiler::default(),
             faults: Vec::new(),
-            constant: None,
+            constants: Vec::new(),
             is_closed: false,
         }
     }
@@ -186,14 +193,14 @@ impl<'e, T: Target> Builder<'e, T> {
         if !self.faults.is_empty() {
             return Err(self.faults);
         }
-        if let Some(value) = self.constant {
-            return Ok(Expr::constant(value));
-        }
         let mut program = self.compiler.program;
+        if let (&[Step::Result(_)], Some(value)) = (program.steps.as_slice(), self.constants.first()) {
+            return Ok(Expr::constant(value.clone()));
+        }
         program.regexes = std::mem::take(&mut self.checker.regexes);
         program.networks = std::mem::take(&mut self.checker.networks);
         program.uses_captures = self.checker.uses_captures;
-        Ok(Expr(Body::Computed(Box::new(Computed { program, fallback }))))
+        Ok(Expr(Body::Computed(Box::new(Computed { program, constants: self.constants, fallback }))))
     }
 
     fn structure(&mut self, place: Place, found: impl Into<String>, expected: &str) {
@@ -254,7 +261,10 @@ impl<'e, T: Target> Builder<'e, T> {
             _ if self.is_closed => {}
             Some(false) => {}
             Some(true) => self.close(&then),
-            None => self.compiler.branch(&condition, &then),
+            None => {
+                let then = self.outcome(&then);
+                self.compiler.branch(&condition, then);
+            }
         }
     }
 
@@ -277,9 +287,18 @@ impl<'e, T: Target> Builder<'e, T> {
 
     fn close(&mut self, value: &Typed) {
         self.is_closed = true;
-        let is_only = self.compiler.program.steps.is_empty();
-        self.constant = value.constant().filter(|_| is_only).and_then(|value| T::from_value(value.clone()));
+        let value = self.outcome(value);
         self.compiler.result(value);
+    }
+
+    fn outcome<'t>(&mut self, value: &'t Typed) -> Chosen<'t> {
+        match value.constant().and_then(|value| T::from_value(value.clone())) {
+            Some(constant) => {
+                self.constants.push(constant);
+                Chosen::Constant(self.constants.len() as u32 - 1)
+            }
+            None => Chosen::Computed(value),
+        }
     }
 
     /// A checked value that fits the setting.

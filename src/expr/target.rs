@@ -27,6 +27,8 @@ pub enum Kind {
     Keyword,
     /// A text, or true or false.
     Mapping,
+    /// Every value.
+    Anything,
 }
 
 /// A type that a setting can have.
@@ -368,6 +370,7 @@ pub(super) fn unfit<T: Target>(typed: &Typed) -> Option<Finding> {
             return None; // at fault already, or a value that only evaluation knows
         }
         let is_misfit = match (T::KIND, typed.kind) {
+            (Kind::Anything, _) => false,
             (Kind::Text | Kind::List | Kind::Keyword, Type::Bool) => !T::OPTIONAL || value.is_truthy(),
             (Kind::Bool | Kind::Integer | Kind::Duration, Type::Text | Type::List | Type::Ip) => true,
             _ => T::from_value(value.clone()).is_none(),
@@ -375,7 +378,7 @@ pub(super) fn unfit<T: Target>(typed: &Typed) -> Option<Finding> {
         return is_misfit.then(|| fault().hint(hint::<T>(value)));
     }
     let fits = match (T::KIND, typed.kind) {
-        (_, Type::Any) => true,
+        (_, Type::Any) | (Kind::Anything, _) => true,
         (Kind::Bool | Kind::Integer | Kind::Duration, kind) => kind.is_number(),
         (Kind::Text, Type::Bool | Type::List) => false,
         (Kind::Text, _) => true,
@@ -391,6 +394,6 @@ fn hint<T: Target>(value: &Value<'_>) -> Option<String> {
     match T::KIND {
         Kind::Keyword | Kind::List => did_you_mean(text, T::keywords().iter().copied()),
         Kind::Bool | Kind::Integer | Kind::Duration => Some("quotes make it a text".to_owned()),
-        Kind::Text | Kind::Mapping => None,
+        Kind::Text | Kind::Mapping | Kind::Anything => None,
     }
 }

@@ -126,3 +126,6 @@ impl Lookups {
         self.lists.keys().map(CompactString::as_str)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use crate::mail::Mailbox;
 pub fn call<'a>(function: Function, arguments: Arguments<'_, 'a>) -> Value<'a> {
     let value = arguments.value(0);
     match function {
-        Function::IsEmail => Value::bool(value.with_text(|text| Mailbox::parse(text, true).is_ok())),
+        Function::IsEmail => Value::bool(value.with_text(|text| Mailbox::check(text, true).is_ok())),
         Function::EmailPart => email_part(arguments),
         Function::IsEmpty => Value::bool(value.is_empty()),
         Function::IsNumber => Value::bool(value.number().is_some()),
