@@ -8,8 +8,8 @@ use hashbrown::HashMap;
 use super::settings::{Class, DirectorySettings, LookupFault, PrincipalSettings};
 use crate::base::limits::RECIPIENTS_MAX;
 use crate::expr::Mapping;
-use crate::mail::Mailbox;
-use crate::mail::address::domain_key;
+use crate::mail::Domain;
+use crate::mail::address::{MailboxRef, domain_key};
 
 pub(super) type Map<V> = HashMap<CompactString, V, foldhash::fast::RandomState>;
 
@@ -93,19 +93,13 @@ impl Verdict<'_> {
 }
 
 /// An address as directories compare it: the local-part unquoted, in lower case, the domain by its key.
-pub(super) fn address_key<'t>(local: &'t str, domain: &'t str, whole: &'t str) -> Cow<'t, str> {
-    let is_plain = whole.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase() && b != b'"') && !whole.ends_with('.');
-    if is_plain {
-        return Cow::Borrowed(whole);
+/// Lent when the address is spelt so.
+fn address_key(mailbox: MailboxRef<'_>) -> Cow<'_, str> {
+    let is_key = |b: u8| b.is_ascii() && !b.is_ascii_uppercase() && b != b'"';
+    if mailbox.as_str().bytes().all(is_key) {
+        return Cow::Borrowed(mailbox.as_str());
     }
-    Cow::Owned(format!("{}@{}", local.to_lowercase(), domain_key(domain)))
-}
-
-fn mailbox_key(mailbox: &Mailbox) -> Cow<'_, str> {
-    match mailbox.local_part_unquoted() {
-        Cow::Borrowed(local) => address_key(local, mailbox.domain(), mailbox.as_str()),
-        Cow::Owned(local) => Cow::Owned(format!("{}@{}", local.to_lowercase(), mailbox.domain_key())),
-    }
+    Cow::Owned(format!("{}@{}", mailbox.local_part_unquoted().to_lowercase(), mailbox.domain_key()))
 }
 
 /// `user+tag@domain` without its tag. A quoted local-part has none.
@@ -143,21 +137,22 @@ impl Directory {
 
     /// Whether an address is one of this directory's, without sub-addressing or catch-all.
     pub fn is_local_address(&self, address: &str) -> bool {
-        if self.addresses.contains_key(address) {
-            return true; // spelt as its key is
-        }
-        // Most addresses that are asked for are in other domains: they need not be taken apart.
-        let is_local = address.rsplit_once('@').is_none_or(|(_, domain)| self.is_local_domain(domain));
-        is_local && Mailbox::parse(address, true).is_ok_and(|m| self.verdict(&m, Mapping::Off, Mapping::Off).is_accepted())
+        MailboxRef::parse(address, true).is_ok_and(|m| self.verdict(m, Mapping::Off, Mapping::Off).is_accepted())
     }
 
     /// What is to be said of a recipient.
-    pub fn verdict(&self, mailbox: &Mailbox, sub_addressing: Mapping<&str>, catch_all: Mapping<&str>) -> Verdict<'_> {
+    pub fn verdict<'m>(
+        &self,
+        mailbox: impl Into<MailboxRef<'m>>,
+        sub_addressing: Mapping<&str>,
+        catch_all: Mapping<&str>,
+    ) -> Verdict<'_> {
+        let mailbox = mailbox.into();
         if mailbox.domain().is_empty() {
             return self.postmaster();
         }
         let Some(domain) = self.domains.get(mailbox.domain_key().as_ref()) else { return Verdict::NotLocal };
-        if let Some(behind) = self.addresses.get(mailbox_key(mailbox).as_ref()) {
+        if let Some(behind) = self.addresses.get(address_key(mailbox).as_ref()) {
             return self.accepted(behind.owner, Rule::Exact);
         }
         let untagged = match sub_addressing {
@@ -195,8 +190,8 @@ impl Directory {
     }
 
     fn behind(&self, address: &str) -> Option<&Behind> {
-        let mailbox = Mailbox::parse(address, true).ok()?;
-        self.addresses.get(mailbox_key(&mailbox).as_ref())
+        let mailbox = MailboxRef::parse(address, true).ok()?;
+        self.addresses.get(address_key(mailbox).as_ref())
     }
 
     /// The primary addresses of those whom a list's address stands for, each once, in the order of the file;
@@ -241,7 +236,7 @@ impl Builder {
     }
 
     fn domain(&mut self, domain: &str, accepts_all: bool, key: &str) -> Option<&mut LocalDomain> {
-        if crate::mail::Domain::check(domain).is_err() {
+        if Domain::check(domain).is_err() {
             self.fault(key.to_owned(), format!("'{}'", domain.escape_debug()), "a domain such as 'example.org'");
             return None;
         }
@@ -284,10 +279,10 @@ impl Builder {
     }
 
     fn address(&mut self, address: &str, key: &str) -> Option<&mut Behind> {
-        match Mailbox::parse(address, true) {
+        match MailboxRef::parse(address, true) {
             Ok(mailbox) => {
                 self.domain(mailbox.domain(), false, key)?;
-                Some(self.directory.addresses.entry(mailbox_key(&mailbox).into()).or_default())
+                Some(self.directory.addresses.entry(address_key(mailbox).into()).or_default())
             }
             Err(error) => {
                 let found = format!("'{}': {error}", address.escape_debug());

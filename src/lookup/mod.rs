@@ -23,7 +23,7 @@ pub use settings::{Class, DirectorySettings, ListSettings, ListValue, LookupFaul
 pub use shard::ShardLookups;
 
 use crate::expr::Mapping;
-use crate::mail::Mailbox;
+use crate::mail::address::MailboxRef;
 use directory::Map;
 
 /// All directories and lists of one configuration.
@@ -90,13 +90,14 @@ impl Lookups {
     /// What is to be said of a recipient by a directory (`''` the default, `'*'` all in their order).
     ///
     /// Of several directories the first that accepts it decides; else it is unknown if any has its domain.
-    pub fn verdict(
+    pub fn verdict<'m>(
         &self,
         directory: &str,
-        mailbox: &Mailbox,
+        mailbox: impl Into<MailboxRef<'m>>,
         sub_addressing: Mapping<&str>,
         catch_all: Mapping<&str>,
     ) -> Verdict<'_> {
+        let mailbox = mailbox.into();
         let mut verdict = Verdict::NotLocal;
         for directory in self.named(directory) {
             match directory.verdict(mailbox, sub_addressing, catch_all) {

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::list::matches_pattern;
 use super::*;
+use crate::mail::Mailbox;
 use crate::base::limits::MEMORY_KEYS_MAX;
 use crate::expr::{self, Lookups as _};
 

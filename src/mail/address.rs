@@ -111,6 +111,16 @@ impl<'a> MailboxRef<'a> {
         self.text.get(usize::from(self.at) + 1..).unwrap_or("")
     }
 
+    /// The local-part without quoting: what a directory knows.
+    pub fn local_part_unquoted(&self) -> Cow<'a, str> {
+        unquoted(self.local_part())
+    }
+
+    /// The domain as routing and directories compare it: A-labels, lower case.
+    pub fn domain_key(&self) -> Cow<'a, str> {
+        domain_key(self.domain())
+    }
+
     /// All octets are US-ASCII.
     pub fn is_ascii(&self) -> bool {
         self.text.is_ascii()
@@ -145,19 +155,12 @@ impl Mailbox {
 
     /// The local-part without quoting: what a directory knows.
     pub fn local_part_unquoted(&self) -> Cow<'_, str> {
-        let local = self.local_part();
-        match local.strip_prefix('"').and_then(|l| l.strip_suffix('"')) {
-            None => Cow::Borrowed(local),
-            Some(inner) if !inner.contains('\\') => Cow::Borrowed(inner),
-            Some(inner) => {
-                let mut plain = String::with_capacity(inner.len());
-                let mut chars = inner.chars();
-                while let Some(c) = chars.next() {
-                    plain.extend(if c == '\\' { chars.next() } else { Some(c) });
-                }
-                Cow::Owned(plain)
-            }
-        }
+        unquoted(self.local_part())
+    }
+
+    /// The same mailbox, lent.
+    pub fn borrowed(&self) -> MailboxRef<'_> {
+        MailboxRef { text: &self.text, at: self.at }
     }
 
     /// The domain in the sender's spelling; empty for a bare postmaster.
@@ -173,6 +176,28 @@ impl Mailbox {
     /// All octets are US-ASCII.
     pub fn is_ascii(&self) -> bool {
         self.text.is_ascii()
+    }
+}
+
+impl<'a> From<&'a Mailbox> for MailboxRef<'a> {
+    fn from(mailbox: &'a Mailbox) -> MailboxRef<'a> {
+        mailbox.borrowed()
+    }
+}
+
+/// What a quoted-string means; any other local-part as it is.
+fn unquoted(local: &str) -> Cow<'_, str> {
+    match local.strip_prefix('"').and_then(|l| l.strip_suffix('"')) {
+        None => Cow::Borrowed(local),
+        Some(inner) if !inner.contains('\\') => Cow::Borrowed(inner),
+        Some(inner) => {
+            let mut plain = String::with_capacity(inner.len());
+            let mut chars = inner.chars();
+            while let Some(c) = chars.next() {
+                plain.extend(if c == '\\' { chars.next() } else { Some(c) });
+            }
+            Cow::Owned(plain)
+        }
     }
 }
 

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use super::super::value::Value;
 use super::{Arguments, Function, digest};
-use crate::mail::Mailbox;
+use crate::mail::address::MailboxRef;
 
 pub fn call<'a>(function: Function, arguments: Arguments<'_, 'a>) -> Value<'a> {
     let value = arguments.value(0);
     match function {
-        Function::IsEmail => Value::bool(value.with_text(|text| Mailbox::check(text, true).is_ok())),
+        Function::IsEmail => Value::bool(value.with_text(|text| MailboxRef::parse(text, true).is_ok())),
         Function::EmailPart => email_part(arguments),
         Function::IsEmpty => Value::bool(value.is_empty()),
         Function::IsNumber => Value::bool(value.number().is_some()),
