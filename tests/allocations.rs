@@ -68,7 +68,8 @@ fn session() -> Session {
 }
 
 fn compile<T: Target>(source: &Source<'_>, fallback: T) -> Expr<T> {
-    Expr::compile(source, fallback, &Environment::at(Stage::RCPT)).unwrap_or_else(|faults| panic!("{source:?}: {faults:?}"))
+    Expr::compile(source, fallback, &Environment::at(Stage::RCPT))
+        .unwrap_or_else(|faults| panic!("{source:?}: {faults:?}"))
 }
 
 /// Evaluates twice, the second time counted: the first fills the caches of regular expressions.
@@ -132,7 +133,8 @@ fn chosen_constants_and_lent_texts_do_not_allocate() {
     let mechanisms = compile(&choice("is_tls", "[plain, login]", "false"), Vec::<Mechanism>::new());
     assert_eq!(allocations(&mechanisms, &session, |list| assert_eq!(list.len(), 2)), 0);
 
-    let signatures = compile(&choice("is_tls", "['rsa-2048-of-this-year', 'ed25519']", "false"), Vec::<CompactString>::new());
+    let signatures =
+        compile(&choice("is_tls", "['rsa-2048-of-this-year', 'ed25519']", "false"), Vec::<CompactString>::new());
     assert_eq!(allocations(&signatures, &session, |list| assert_eq!(list.iter().count(), 2)), 0);
 
     let verify = compile(&choice("local_port = 25", "relaxed", "disable"), Verify::Disable);

@@ -456,10 +456,7 @@ fn examples_of_the_reference_work() {
     let facts = facts();
     let no = Scalar::Bool(false);
     let rewrite = branches(
-        &[(
-            r"is_local_domain('', rcpt_domain) & matches('^([^.]+)\.([^.]+)@(.+)$', rcpt)",
-            "$1 + '+' + $2 + '@' + $3",
-        )],
+        &[(r"is_local_domain('', rcpt_domain) & matches('^([^.]+)\.([^.]+)@(.+)$', rcpt)", "$1 + '+' + $2 + '@' + $3")],
         no.clone(),
     );
     assert_eq!(optional_text(&rewrite, &facts).as_deref(), Some("jane+doe@example.org"));
@@ -520,7 +517,10 @@ fn what_does_not_depend_on_the_moment_is_a_constant() {
     constant(Source::Value(Scalar::Bool(true)), true);
     constant("1 = 1 || local_port = 25", true);
     constant("'a' + 'b'", CompactString::from("ab"));
-    constant("config_get('server.hostname') + ' Posthaste ESMTP'", CompactString::from("mx.example.org Posthaste ESMTP"));
+    constant(
+        "config_get('server.hostname') + ' Posthaste ESMTP'",
+        CompactString::from("mx.example.org Posthaste ESMTP"),
+    );
     constant("''", None::<CompactString>);
     constant("false", None::<CompactString>);
     constant("'x'", Some(CompactString::from("x")));
@@ -546,10 +546,28 @@ fn what_does_not_depend_on_the_moment_is_a_constant() {
 fn keywords_print_as_they_are_read() {
     use super::keywords::*;
     let names = keywords::all_names();
-    for name in ["relaxed", "strict", "disable", "mixer", "stanag4406", "nsep", "plain", "login", "oauthbearer",
-        "xoauth2", "hourly", "daily", "weekly", "never", "optional", "require", "ipv4_only", "ipv6_only",
-        "ipv4_then_ipv6", "ipv6_then_ipv4"]
-    {
+    for name in [
+        "relaxed",
+        "strict",
+        "disable",
+        "mixer",
+        "stanag4406",
+        "nsep",
+        "plain",
+        "login",
+        "oauthbearer",
+        "xoauth2",
+        "hourly",
+        "daily",
+        "weekly",
+        "never",
+        "optional",
+        "require",
+        "ipv4_only",
+        "ipv6_only",
+        "ipv4_then_ipv6",
+        "ipv6_then_ipv4",
+    ] {
         assert!(names.contains(&name), "{name}");
     }
     assert_eq!(Verify::Disable.to_string(), "disable");

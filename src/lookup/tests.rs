@@ -7,9 +7,9 @@ use proptest::prelude::*;
 
 use super::list::matches_pattern;
 use super::*;
-use crate::mail::Mailbox;
 use crate::base::limits::MEMORY_KEYS_MAX;
 use crate::expr::{self, Lookups as _};
+use crate::mail::Mailbox;
 
 fn principal(name: &str, class: Class, email: &[&str]) -> PrincipalSettings {
     let email = email.iter().map(CompactString::new).collect();
@@ -55,11 +55,8 @@ fn lookups() -> Lookups {
             ("2001:db8::/32".into(), ListValue::Integer(6)),
         ],
     };
-    let settings = Settings {
-        directories: vec![office(), newcomer()],
-        default_directory: "office".into(),
-        lists: vec![list],
-    };
+    let settings =
+        Settings { directories: vec![office(), newcomer()], default_directory: "office".into(), lists: vec![list] };
     Lookups::build(&settings).unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 
@@ -146,7 +143,9 @@ fn no_spelling_of_a_remote_recipient_is_local() {
 #[test]
 fn domains_are_local_in_any_spelling() {
     let lookups = lookups();
-    for domain in ["example.org", "EXAMPLE.org", "example.org.", "b\u{fc}cher.example", "xn--bcher-kva.example", "empty.example"] {
+    for domain in
+        ["example.org", "EXAMPLE.org", "example.org.", "b\u{fc}cher.example", "xn--bcher-kva.example", "empty.example"]
+    {
         assert!(lookups.is_local_domain("office", domain), "{domain}");
         assert!(lookups.is_local_domain("", domain), "{domain}");
         assert!(lookups.is_local_domain("*", domain), "{domain}");

@@ -21,7 +21,9 @@ fn told<T: Target>(text: &str, environment: &Environment<'_>) -> String {
 }
 
 fn fallback<T: Target>() -> T {
-    T::from_value(Value::Integer(1)).or_else(|| T::from_value(Value::text(T::keywords().first().unwrap_or(&"")))).expect("a value of every target")
+    T::from_value(Value::Integer(1))
+        .or_else(|| T::from_value(Value::text(T::keywords().first().unwrap_or(&""))))
+        .expect("a value of every target")
 }
 
 #[test]
