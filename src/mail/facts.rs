@@ -13,7 +13,8 @@ pub struct ContentFacts {
     pub size_bytes: u64,
     /// Octets of the header section, without the empty line that ends it.
     pub header_bytes: u32,
-    /// Octets of the longest line, its line end not counted, at most `u32::MAX`.
+    /// Octets of the longest line, its line end not counted, at most `u32::MAX`; zero when no line has more
+    /// than the 998 that every host takes (RFC 5321 §4.5.3.1.6). What is below is not measured.
     pub longest_line_bytes: u32,
     /// A CR that no LF follows.
     pub has_bare_cr: bool,

@@ -2,7 +2,7 @@
 
 use memchr::{memchr, memrchr};
 
-use crate::base::limits::HEADER_SECTION_BYTES_MAX;
+use crate::base::limits::{HEADER_SECTION_BYTES_MAX, TEXT_LINE_BYTES_MAX};
 use crate::mail::ContentFacts;
 
 /// What one pass over a block found. Each is exact; the first octet is judged with the one before it.
@@ -41,6 +41,10 @@ impl Survey {
     pub fn has_bare(&self) -> bool {
         self.has_bare_cr | self.has_bare_lf
     }
+
+    pub fn is_clean_but_for_dots(&self) -> bool {
+        !(self.has_bare() | self.has_nul | self.has_8bit)
+    }
 }
 
 /// Where the name of the field at hand stands against `Received`.
@@ -55,6 +59,9 @@ enum FieldName {
 }
 
 const RECEIVED: &[u8; 8] = b"received";
+
+/// Lines of at most so many octets, their line end not counted, are not measured.
+const LINE_BYTES_FREE: u64 = TEXT_LINE_BYTES_MAX as u64 - 2;
 
 /// Records [`ContentFacts`] over content that comes in pieces of any size.
 #[derive(Debug, Clone)]
@@ -183,18 +190,21 @@ impl FactScanner {
     }
 
     fn note_line(&mut self, text_bytes: u64) {
-        let bytes = u32::try_from(text_bytes).unwrap_or(u32::MAX);
-        self.facts.longest_line_bytes = self.facts.longest_line_bytes.max(bytes);
+        if text_bytes > LINE_BYTES_FREE {
+            let bytes = u32::try_from(text_bytes).unwrap_or(u32::MAX);
+            self.facts.longest_line_bytes = self.facts.longest_line_bytes.max(bytes);
+        }
     }
 
-    /// Measures the lines of the body.
+    /// Measures the long lines of the body.
     ///
-    /// Of lines that cannot beat the longest one so far none is looked at: from the start of a line we
-    /// jump to the last line end within reach of the record, and search only when there is none.
+    /// Lines that cannot beat the longest one so far are not looked at: from the start of a line we jump
+    /// to the last line end within reach of the record, and search only when there is none.
     fn scan_lines(&mut self, body: &[u8]) {
         let mut rest = body;
         while !rest.is_empty() {
-            let reach = (self.facts.longest_line_bytes as usize).saturating_sub(self.line_bytes as usize);
+            let record = u64::from(self.facts.longest_line_bytes).max(LINE_BYTES_FREE);
+            let reach = record.saturating_sub(self.line_bytes) as usize;
             let window = rest.get(..reach.saturating_add(1)).unwrap_or(rest);
             let end = match memrchr(b'\n', window) {
                 Some(end) => end,

@@ -257,7 +257,9 @@ impl ContentScanner {
             && let Some(end) = dot_line(block, self.after_cr)
         {
             content = block.get(..end).unwrap_or(block);
-            survey = Survey::of(content, self.after_cr);
+            // Most content is clean, and a part of clean content is clean: it is not looked at again.
+            survey =
+                if survey.is_clean_but_for_dots() { Survey::default() } else { Survey::of(content, self.after_cr) };
             self.at_line_start = true;
             self.block_bytes = (end * 2).clamp(BLOCK_BYTES_MIN, BLOCK_BYTES);
         } else {

@@ -55,7 +55,7 @@ fn facts_of(content: &[u8]) -> ContentFacts {
         [t @ .., b'\r', b'\n'] | [t @ .., b'\n'] => t.len(),
         t => t.len(),
     };
-    facts.longest_line_bytes = lines.iter().map(|l| text(l)).max().unwrap_or(0) as u32;
+    facts.longest_line_bytes = lines.iter().map(|l| text(l)).filter(|&n| n > 998).max().unwrap_or(0) as u32;
     facts.has_leading_dot = lines.iter().any(|l| l[0] == b'.');
     facts.has_nul = content.contains(&0);
     facts.has_bare_cr = (0..content.len()).any(|i| content[i] == b'\r' && content.get(i + 1) != Some(&b'\n'));
@@ -216,7 +216,7 @@ fn facts_of_plain_messages() {
 
 #[test]
 fn long_content_over_many_blocks() {
-    for line_bytes in [1usize, 75, 76, 998, 5000, 9000] {
+    for line_bytes in [1usize, 76, 997, 998, 999, 1000, 1001, 5000, 9000] {
         let mut input = b"Subject: x\r\n\r\n".to_vec();
         for i in 0..(20_000 / line_bytes + 2) {
             if i % 7 == 3 {
