@@ -38,7 +38,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Blocks TERM, INT, HUP and USR1, and ignores PIPE (a write to a closed socket is an error,
+    /// Blocks TERM, INT, HUP and USR1 (children inherit that), and ignores PIPE (a write to a closed socket is an error,
     /// not an end). Call it first in `main`, before any thread exists.
     pub fn block() -> io::Result<Self> {
         let set = watched();

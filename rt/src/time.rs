@@ -116,7 +116,7 @@ impl Wheel {
     }
 
     fn rearm(&mut self, key: u32, tick: u64, waker: &Waker) {
-        let slot = &mut self.slots[key as usize];
+        let Some(slot) = self.slots.get_mut(key as usize) else { return };
         if !slot.waker.will_wake(waker) {
             slot.waker.clone_from(waker);
         }
@@ -128,10 +128,11 @@ impl Wheel {
         self.order.insert((tick, key));
     }
 
-    fn remove(&mut self, key: u32) -> Waker {
-        let slot = self.slots.remove(key as usize);
+    /// Nothing is there after [`forget_alarms`], when the last streams of a shard are dropped.
+    fn remove(&mut self, key: u32) -> Option<Waker> {
+        let slot = self.slots.try_remove(key as usize)?;
         self.order.remove(&(slot.tick, key));
-        slot.waker
+        Some(slot.waker)
     }
 
     fn take_due(&mut self, now: u64, due: &mut Vec<Waker>) {

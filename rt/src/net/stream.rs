@@ -245,3 +245,13 @@ impl AsyncWrite for Stream {
         Poll::Ready(self.shutdown_write())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// A hundred thousand idle ones are kept.
+    #[test]
+    fn a_stream_is_small() {
+        assert!(size_of::<super::Stream>() <= 192);
+        assert!(size_of::<crate::net::Connection>() <= 192);
+    }
+}
