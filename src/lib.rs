@@ -31,6 +31,7 @@ pub mod mail;
 pub mod observe;
 pub mod policy;
 pub mod report;
+pub mod scheduler;
 pub mod schema;
 pub mod session;
 pub mod shard;

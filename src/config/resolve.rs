@@ -8,7 +8,7 @@ use super::file::host_name;
 use super::foreign;
 use super::server::{self, ServerSettings};
 use crate::schema::{Document, Fault, FaultKind, Findings, Reader, Section};
-use crate::{control, dns, listener, lookup, observe, report, session, spool};
+use crate::{control, dns, limits, listener, lookup, observe, report, scheduler, session, spool};
 
 /// One checked configuration. Immutable: a reload makes another.
 #[derive(Debug, Clone)]
@@ -25,6 +25,10 @@ pub struct Config {
     pub dns: dns::Settings,
     /// What a client may do.
     pub session: session::Settings,
+    /// Limits and quotas.
+    pub limits: limits::settings::Settings,
+    /// When recipients are tried.
+    pub scheduler: scheduler::Settings,
     /// Delivery status notifications.
     pub report: report::settings::Settings,
     /// Who and what is known here.
@@ -51,7 +55,12 @@ pub(super) fn resolve(document: &Document) -> (Config, Findings) {
 pub(super) fn read(root: &Section<'_>) -> Config {
     let machine_name = root.fact("server.hostname").unwrap_or("localhost").to_owned();
     let server = server::read(root, &machine_name);
+    let (limits, scheduler) = root.table("queue", "The queue and what leaves it.", |s| {
+        (limits::settings::Settings::read(s), scheduler::Settings::read(s))
+    });
     let config = Config {
+        limits,
+        scheduler,
         server: server.settings,
         listeners: server.listeners,
         certificates: root

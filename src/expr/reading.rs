@@ -17,6 +17,23 @@ pub fn expression_now<T: Target>(stage: Stage, fallback: T) -> Kind<Expr<T>> {
     kind(stage, false, fallback)
 }
 
+/// The same for a key that is evaluated at the first of `stages` at which all it asks for is known; the number
+/// says which. Faults are told as for the last.
+pub fn expression_at_earliest<T: Target>(stages: &'static [Stage], fallback: T) -> Kind<(usize, Expr<T>)> {
+    let what = format!("expression for {}", T::expected());
+    let constant = fallback.clone();
+    let read = move |cell: &Cell<'_>, _: &str| {
+        let (last, earlier) = stages.split_last()?;
+        // Only what is sound is tried at earlier stages, so that each fault is told once.
+        let value = read(cell, *last, true, &fallback)?;
+        let source = form(cell).source?;
+        let early =
+            |(number, stage): (usize, &Stage)| Some((number, compile(cell, &source, *stage, true, &fallback).ok()?));
+        Some(earlier.iter().enumerate().find_map(early).unwrap_or((earlier.len(), value)))
+    };
+    Kind::new(what, T::expected(), read, |_| "…".to_owned(), move || (0, Expr::constant(constant.clone())))
+}
+
 fn kind<T: Target>(stage: Stage, may_wait: bool, fallback: T) -> Kind<Expr<T>> {
     let what = format!("expression (stage {}) for {}", stage.name, T::expected());
     let constant = fallback.clone();
@@ -37,6 +54,22 @@ fn config_value(cell: &Cell<'_>, key: &str) -> Option<Value<'static>> {
 
 fn read<T: Target>(cell: &Cell<'_>, stage: Stage, may_wait: bool, fallback: &T) -> Option<Expr<T>> {
     let form = form(cell);
+    match compile(cell, form.source.as_ref()?, stage, may_wait, fallback) {
+        Ok(expression) => Some(expression).filter(|_| form.is_sound),
+        Err(faults) => {
+            faults.into_iter().for_each(|fault| tell(cell, &form, fault));
+            None
+        }
+    }
+}
+
+fn compile<T: Target>(
+    cell: &Cell<'_>,
+    source: &Source<'_>,
+    stage: Stage,
+    may_wait: bool,
+    fallback: &T,
+) -> Result<Expr<T>, Vec<ExprFault>> {
     let directories = cell.names("directory");
     let stores = cell.names("lookup");
     let config = |key: &str| config_value(cell, key);
@@ -47,13 +80,7 @@ fn read<T: Target>(cell: &Cell<'_>, stage: Stage, may_wait: bool, fallback: &T) 
         stores: Names::Known(&stores),
         may_wait,
     };
-    match Expr::compile(form.source.as_ref()?, fallback.clone(), &environment) {
-        Ok(expression) => Some(expression).filter(|_| form.is_sound),
-        Err(faults) => {
-            faults.into_iter().for_each(|fault| tell(cell, &form, fault));
-            None
-        }
-    }
+    Expr::compile(source, fallback.clone(), &environment)
 }
 
 /// The value as the language takes it. What is no value of the language is told and left out, so that the

@@ -19,6 +19,7 @@ mod lease;
 mod message;
 mod meter;
 mod owned;
+pub mod settings;
 mod shard;
 #[cfg(test)]
 mod simulation;
