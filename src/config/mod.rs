@@ -14,6 +14,7 @@ mod foreign;
 mod reference;
 mod resolve;
 mod server;
+mod session;
 mod show;
 #[cfg(test)]
 mod tests;

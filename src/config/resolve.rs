@@ -8,7 +8,7 @@ use super::file::host_name;
 use super::foreign;
 use super::server::{self, ServerSettings};
 use crate::schema::{Document, Fault, FaultKind, Findings, Reader, Section};
-use crate::{control, dns, limits, listener, lookup, observe, report, scheduler, session, spool};
+use crate::{control, dns, limits, listener, lookup, observe, policy, report, scheduler, session, spool};
 
 /// One checked configuration. Immutable: a reload makes another.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Config {
     /// The DNS.
     pub dns: dns::Settings,
     /// What a client may do.
+    pub policy: policy::Settings,
+    /// How long and how much.
     pub session: session::Settings,
     /// Limits and quotas.
     pub limits: limits::settings::Settings,
@@ -55,12 +57,15 @@ pub(super) fn resolve(document: &Document) -> (Config, Findings) {
 pub(super) fn read(root: &Section<'_>) -> Config {
     let machine_name = root.fact("server.hostname").unwrap_or("localhost").to_owned();
     let server = server::read(root, &machine_name);
-    let (limits, scheduler) = root.table("queue", "The queue and what leaves it.", |s| {
-        (limits::settings::Settings::read(s), scheduler::Settings::read(s))
+    let queue = root.table("queue", "The queue and what leaves it.", read_queue);
+    let session = root.table("session", "What a client may do at each stage, and how much of it.", |s| {
+        super::session::read(s, &server.settings, queue.inbound)
     });
     let config = Config {
-        limits,
-        scheduler,
+        limits: queue.limits,
+        scheduler: queue.scheduler,
+        policy: session.policy,
+        session: session.session,
         server: server.settings,
         listeners: server.listeners,
         certificates: root
@@ -74,7 +79,6 @@ pub(super) fn read(root: &Section<'_>) -> Config {
             .collect(),
         spool: root.table("spool", "Where accepted mail is kept until it is delivered.", spool::Settings::read),
         dns: dns::Settings::read(root),
-        session: root.table("session", "What a client may do at each stage, and how much of it.", session::Settings::read),
         report: root.table("report", "Reports.", report::settings::Settings::read),
         lookups: Arc::new(read_lookups(root)),
         observe: observe::settings::Settings::read(root),
@@ -83,6 +87,19 @@ pub(super) fn read(root: &Section<'_>) -> Config {
     foreign::accept(root);
     check(root, &config);
     config
+}
+
+/// What `[queue]` says.
+struct Queue {
+    inbound: Vec<policy::InboundLimiter>,
+    limits: limits::settings::Settings,
+    scheduler: scheduler::Settings,
+}
+
+fn read_queue(s: &Section<'_>) -> Queue {
+    let (inbound, outbound) =
+        s.table("limiter", "", |s| (super::session::read_limiters(s), limits::settings::Limiter::read_all(s)));
+    Queue { inbound, limits: limits::settings::Settings::read(s, outbound), scheduler: scheduler::Settings::read(s) }
 }
 
 /// The directories and lists, built: what is wrong with them shows only then.

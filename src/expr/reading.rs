@@ -6,6 +6,9 @@ use super::{Branch, Environment, Expr, ExprFault, Names, Place, Scalar, Source, 
 use crate::schema::document::{Entry, Value as Toml};
 use crate::schema::{Cell, FaultKind, Kind};
 
+/// Lists that defaults ask for. Where the file does not have them they know no key.
+const WELL_KNOWN_STORES: [&str; 1] = ["blocked-domains"];
+
 /// A key that takes a plain value, an expression, or a list of if, then and else, evaluated at `stage`.
 /// `fallback` holds where an evaluation fails.
 pub fn expression<T: Target>(stage: Stage, fallback: T) -> Kind<Expr<T>> {
@@ -17,21 +20,28 @@ pub fn expression_now<T: Target>(stage: Stage, fallback: T) -> Kind<Expr<T>> {
     kind(stage, false, fallback)
 }
 
+/// A key whose expression the caller compiles: `compile` is given the source and an environment of `stage`.
+pub fn compiled_by<R: 'static>(
+    stage: Stage,
+    compile: impl Fn(&Source<'_>, &Environment<'_>) -> Result<R, Vec<ExprFault>> + 'static,
+    placeholder: impl Fn() -> R + 'static,
+) -> Kind<R> {
+    let what = format!("expression (stage {}) for true or false", stage.name);
+    let read = move |cell: &Cell<'_>, _: &str| read_with(cell, stage, true, &compile);
+    Kind::new(what, "true or false", read, |_| "…".to_owned(), placeholder)
+}
+
 /// The same for a key that is evaluated at the first of `stages` at which all it asks for is known; the number
 /// says which. Faults are told as for the last.
 pub fn expression_at_earliest<T: Target>(stages: &'static [Stage], fallback: T) -> Kind<(usize, Expr<T>)> {
-    let what = format!("expression for {}", T::expected());
+    let last = stages.last().copied().unwrap_or(Stage::CONNECTION);
     let constant = fallback.clone();
-    let read = move |cell: &Cell<'_>, _: &str| {
-        let (last, earlier) = stages.split_last()?;
-        // Only what is sound is tried at earlier stages, so that each fault is told once.
-        let value = read(cell, *last, true, &fallback)?;
-        let source = form(cell).source?;
-        let early =
-            |(number, stage): (usize, &Stage)| Some((number, compile(cell, &source, *stage, true, &fallback).ok()?));
-        Some(earlier.iter().enumerate().find_map(early).unwrap_or((earlier.len(), value)))
+    let compile = move |source: &Source<'_>, environment: &Environment<'_>| {
+        let at = |stage: &Stage| Expr::compile(source, fallback.clone(), &environment.with_variables(stage.variables));
+        let early = stages.iter().enumerate().find_map(|(number, stage)| Some((number, at(stage).ok()?)));
+        early.map_or_else(|| Ok((stages.len().saturating_sub(1), at(&last)?)), Ok)
     };
-    Kind::new(what, T::expected(), read, |_| "…".to_owned(), move || (0, Expr::constant(constant.clone())))
+    compiled_by(last, compile, move || (0, Expr::constant(constant.clone())))
 }
 
 fn kind<T: Target>(stage: Stage, may_wait: bool, fallback: T) -> Kind<Expr<T>> {
@@ -53,25 +63,19 @@ fn config_value(cell: &Cell<'_>, key: &str) -> Option<Value<'static>> {
 }
 
 fn read<T: Target>(cell: &Cell<'_>, stage: Stage, may_wait: bool, fallback: &T) -> Option<Expr<T>> {
-    let form = form(cell);
-    match compile(cell, form.source.as_ref()?, stage, may_wait, fallback) {
-        Ok(expression) => Some(expression).filter(|_| form.is_sound),
-        Err(faults) => {
-            faults.into_iter().for_each(|fault| tell(cell, &form, fault));
-            None
-        }
-    }
+    read_with(cell, stage, may_wait, &|source, environment| Expr::compile(source, fallback.clone(), environment))
 }
 
-fn compile<T: Target>(
+fn read_with<R>(
     cell: &Cell<'_>,
-    source: &Source<'_>,
     stage: Stage,
     may_wait: bool,
-    fallback: &T,
-) -> Result<Expr<T>, Vec<ExprFault>> {
+    compile: &dyn Fn(&Source<'_>, &Environment<'_>) -> Result<R, Vec<ExprFault>>,
+) -> Option<R> {
+    let form = form(cell);
     let directories = cell.names("directory");
-    let stores = cell.names("lookup");
+    let mut stores = cell.names("lookup");
+    stores.extend(WELL_KNOWN_STORES);
     let config = |key: &str| config_value(cell, key);
     let environment = Environment {
         variables: stage.variables,
@@ -80,7 +84,13 @@ fn compile<T: Target>(
         stores: Names::Known(&stores),
         may_wait,
     };
-    Expr::compile(source, fallback.clone(), &environment)
+    match compile(form.source.as_ref()?, &environment) {
+        Ok(value) => Some(value).filter(|_| form.is_sound),
+        Err(faults) => {
+            faults.into_iter().for_each(|fault| tell(cell, &form, fault));
+            None
+        }
+    }
 }
 
 /// The value as the language takes it. What is no value of the language is told and left out, so that the

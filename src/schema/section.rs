@@ -457,6 +457,17 @@ impl<'r> Section<'r> {
         }
     }
 
+    /// The value of the file at `path` from the top, for checks that no single room can make.
+    pub fn value_at(&self, path: &[&str]) -> Option<Cell<'_>> {
+        let (last, above) = path.split_last()?;
+        let mut table = self.reader.document.root();
+        for part in above {
+            table = table.find(part)?.node.as_table()?;
+        }
+        let key = path.iter().fold(String::new(), |key, part| join(&key, part));
+        Some(Cell { reader: self.reader, node: &table.find(last)?.node, path: key })
+    }
+
     /// A fault at a key given as one text, in which elements of arrays are numbers: `directory.x.principals.0.email`.
     pub fn fault_at_key(&self, key: &str, kind: FaultKind, title: impl Into<String>) -> Fault {
         let mut table = Some(self.reader.document.root());
