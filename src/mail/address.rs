@@ -143,6 +143,13 @@ impl Mailbox {
         Mailbox { text: CompactString::const_new("postmaster"), at: 10 }
     }
 
+    /// An address that was accepted before, from the spool. Never fails: what one release accepted,
+    /// a stricter one must still deliver.
+    pub fn from_stored(text: &str) -> Mailbox {
+        let at = text.rfind('@').unwrap_or(text.len());
+        Mailbox { text: CompactString::new(text), at: u16::try_from(at).unwrap_or(u16::MAX) }
+    }
+
     /// The whole address.
     pub fn as_str(&self) -> &str {
         &self.text

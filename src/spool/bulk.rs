@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::message::Extent;
+use super::segment::{DATA_OFFSET, SLOT_BYTES};
 
 /// What is known of the bulk segments of one stream.
 #[derive(Debug, Default)]
@@ -29,6 +30,18 @@ pub struct BulkSegment {
     pub live: u32,
     /// Writers and readers that hold it.
     pub pins: u32,
+}
+
+impl BulkSegment {
+    /// One that is only read: of an earlier start.
+    pub fn closed(epoch: u64, seed: u32, size: u64) -> BulkSegment {
+        BulkSegment { epoch, seed, position: size, is_closed: true, is_failed: false, live: 0, pins: 0 }
+    }
+
+    /// One that takes extents.
+    pub fn open(epoch: u64, seed: u32) -> BulkSegment {
+        BulkSegment { epoch, seed, position: DATA_OFFSET, is_closed: false, is_failed: false, live: 0, pins: 0 }
+    }
 }
 
 /// Keeps bulk segments from being recycled while it lives.
@@ -79,6 +92,27 @@ impl BulkTable {
             if let Some(segment) = self.segments.get_mut(number) {
                 segment.live = segment.live.saturating_sub(1);
             }
+        }
+    }
+
+    /// Room for `length` bytes in an open segment of `size` bytes: its number and where. Segments that are full are closed.
+    pub fn allocate(&mut self, length: u64, size: u64) -> Option<(u32, u64)> {
+        for (number, segment) in self.segments.iter_mut().filter(|(_, segment)| !segment.is_closed) {
+            if segment.position + length <= size {
+                let at = segment.position;
+                segment.position = (at + length).next_multiple_of(SLOT_BYTES as u64);
+                return Some((*number, at));
+            }
+            segment.is_closed = true;
+        }
+        None
+    }
+
+    /// A write or a sync failed in it: nothing goes in any more, and what was not synced is lost.
+    pub fn fail(&mut self, number: u32) {
+        if let Some(segment) = self.segments.get_mut(&number) {
+            segment.is_closed = true;
+            segment.is_failed = true;
         }
     }
 

@@ -33,9 +33,10 @@ pub enum CommitError {
     /// One frame cannot hold it. The sender's fault, permanent.
     #[error("the message with its envelope is too large for one frame")]
     TooLarge,
-    /// The records name more than one stream, or a stream that is not open here. The caller's fault.
-    #[error("records of one commit must name one stream of this spool")]
-    Streams,
+    /// The records name more than one stream, or one that is not open here, or a message has no recipient, or
+    /// there are no records. The caller's fault.
+    #[error("records of one commit must name one stream of this spool, and a message a recipient")]
+    Invalid,
     /// The stream is being closed. Try later.
     #[error("the spool is shutting down")]
     Closing,
@@ -47,7 +48,7 @@ impl CommitError {
         match self {
             CommitError::Full | CommitError::Busy => Reply::new(452, (4, 3, 1), "Insufficient system storage"),
             CommitError::TooLarge => Reply::new(552, (5, 3, 4), "Message too large"),
-            CommitError::Sick | CommitError::Streams => {
+            CommitError::Sick | CommitError::Invalid => {
                 Reply::new(451, (4, 3, 0), "Local storage error, try again later")
             }
             CommitError::Closing => Reply::new(421, (4, 3, 2), "Service is shutting down"),

@@ -49,8 +49,8 @@ pub trait Storage: Clone + 'static {
 /// An open file. Cheap to clone; all clones are the same file.
 #[allow(async_fn_in_trait)]
 pub trait StorageFile: Clone + 'static {
-    /// Writes the buffer at the offset and gives it back. A write that came short says how many bytes went.
-    async fn write_at(&self, buffer: Vec<u8>, offset: u64) -> (io::Result<usize>, Vec<u8>);
+    /// Writes the buffer at the offset; says how many bytes went, fewer when the write came short.
+    async fn write_at(&self, buffer: Vec<u8>, offset: u64) -> io::Result<usize>;
     /// Reads up to `length` bytes; fewer only at the end of the file.
     async fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>>;
     /// Makes all bytes written so far durable.

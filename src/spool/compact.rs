@@ -1,0 +1,203 @@
+//! Compaction: live messages of a segment are written again, each with its state as one frame, so that
+//! the segment can be recycled.
+
+use std::io;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::error::{Damage, DamageKind, Health};
+use super::facts::Key;
+use super::index::{Mark, Phase};
+use super::log::{Class, Waiter};
+use super::message::Record;
+use super::read::{Span, frame, walk};
+use super::record::decode_all;
+use super::segment::{ENDS_MAX, SegmentKind, file_name};
+use super::storage::Storage;
+use super::stream::{Stream, bump};
+
+/// Fewer closed segments than this are never compacted for their garbage.
+const CLOSED_MIN: u64 = 4;
+/// Bytes of copies under way at a time.
+const COPIES_BYTES_MAX: usize = 1 << 20;
+
+/// A message that must move.
+struct Live {
+    key: Key,
+    offset: u64,
+    length: u32,
+    marks: Vec<Mark>,
+    hold: (Mark, bool),
+}
+
+impl<S: Storage> Stream<S> {
+    /// Empties one segment if that is worth it; false when there is nothing to do.
+    pub(super) async fn compact_one(self: &Rc<Self>) -> io::Result<bool> {
+        let Some(victim) = self.victim() else { return Ok(false) };
+        bump(&self.counts.compacted, 1);
+        self.pin(victim, true);
+        let result = self.empty(victim).await;
+        self.pin(victim, false);
+        if matches!(result, Ok(false)) && self.log.borrow().health() != Health::Sick {
+            self.stuck.borrow_mut().insert(victim);
+        }
+        result
+    }
+
+    pub(super) fn pin(&self, number: u32, add: bool) {
+        if let Some(segment) = self.log.borrow_mut().index.segment_mut(number) {
+            segment.pins = if add { segment.pins + 1 } else { segment.pins.saturating_sub(1) };
+        }
+        if !add {
+            self.chores.ring();
+        }
+    }
+
+    fn victim(&self) -> Option<u32> {
+        let log = self.log.borrow();
+        let size = self.settings.segment_size;
+        let closed: Vec<_> = log.index.segments().iter().filter(|(_, s)| s.phase != Phase::Active).collect();
+        // A header can name only so many ends: segments without a footer must go before that.
+        let endless = closed.iter().filter(|(_, s)| s.phase == Phase::Closed && s.pins == 0);
+        if endless.clone().count() > ENDS_MAX / 4 {
+            let stuck = self.stuck.borrow();
+            let oldest = endless.filter(|(n, s)| s.live_messages > 0 && !stuck.contains(n)).min_by_key(|(_, s)| s.seal.epoch);
+            return oldest.map(|(number, _)| **number);
+        }
+        let count = closed.len() as u64;
+        let live: u64 = closed.iter().map(|(_, s)| s.live_bytes).sum();
+        let dead_percent = 100 - (live * 100 / (count * size).max(1)).min(100);
+        let is_wasteful = count >= CLOSED_MIN && dead_percent > u64::from(self.settings.garbage_percent_max);
+        if is_wasteful || log.is_starved() { log.index.victim(size, &self.stuck.borrow()) } else { None }
+    }
+
+    async fn empty(self: &Rc<Self>, victim: u32) -> io::Result<bool> {
+        let live = self.live_messages(victim).await?;
+        let mut waiting: Vec<Waiter> = Vec::new();
+        let mut bytes = 0;
+        for message in live {
+            let Some(records) = self.copy_of(victim, &message).await? else { continue };
+            let class = Class::Copy { key: message.key, from: victim, marks: message.marks, hold: message.hold };
+            let Some(waiter) = self.log.borrow_mut().submit_copy(records, class) else { return Ok(false) };
+            waiting.push(waiter);
+            bytes += message.length as usize;
+            if bytes > COPIES_BYTES_MAX {
+                bytes = 0;
+                self.wait_for(&mut waiting).await;
+            }
+        }
+        self.wait_for(&mut waiting).await;
+        self.move_facts(victim).await;
+        let log = self.log.borrow();
+        // Still live: it changed while it was copied, or it is damaged. Try again only when something was gained.
+        Ok(log.index.segments().get(&victim).is_none_or(|segment| segment.live_messages == 0))
+    }
+
+    async fn wait_for(&self, waiting: &mut Vec<Waiter>) {
+        self.work.ring();
+        for waiter in waiting.drain(..) {
+            let _ = waiter.wait().await; // a copy that was dropped is tried again
+        }
+    }
+
+    /// The messages whose newest copy is in `victim`, by a walk through it.
+    async fn live_messages(&self, victim: u32) -> io::Result<Vec<Live>> {
+        let (seal, limit) = match self.log.borrow().index.segments().get(&victim) {
+            Some(segment) => (segment.seal, segment.end),
+            None => return Ok(Vec::new()),
+        };
+        let file = self.file(SegmentKind::Log, victim).ok_or(io::ErrorKind::NotFound)?;
+        let span = Span { stream: self.id, number: victim, seal: &seal, limit, is_exact: false };
+        let mut live = Vec::new();
+        walk(&file, &span, |header, offset, payload| {
+            let log = self.log.borrow();
+            for raw in super::record::Records::new(payload, self.id).flatten() {
+                if raw.kind != super::record::kind::MESSAGE {
+                    continue;
+                }
+                let Some(key) = raw.message_id().ok().flatten().and_then(Key::new) else { continue };
+                let Some(entry) = log.index.get(key) else { continue };
+                if entry.segment() == victim && entry.offset() == offset {
+                    let (marks, hold) = (entry.marks().to_vec(), entry.hold());
+                    live.push(Live { key, offset, length: header.total() as u32, marks, hold });
+                }
+            }
+            true
+        })
+        .await?;
+        Ok(live)
+    }
+
+    /// The message and its merged state, as it is written again.
+    async fn copy_of(&self, victim: u32, live: &Live) -> io::Result<Option<Vec<Record>>> {
+        let id = live.key.id(self.id);
+        let is_message = |record: &Record| matches!(record, Record::Message(m) if m.id == id);
+        let Some(message) = self.find(victim, live.offset, live.length as usize, is_message).await? else {
+            return Ok(None);
+        };
+        let mut records = vec![message];
+        for (recipient, mark) in live.marks.iter().enumerate() {
+            let Some((segment, offset)) = mark.place() else { continue };
+            let is_status = |record: &Record| matches!(record, Record::Status(s) if s.message == id && s.recipient.0 as usize == recipient);
+            match self.find(segment, offset, 0, is_status).await? {
+                Some(status) => records.push(status),
+                None => return Ok(None),
+            }
+        }
+        if let Some((segment, offset)) = live.hold.0.place() {
+            let is_hold = |record: &Record| match record {
+                Record::Hold { message, .. } | Record::Release { message, .. } => *message == id,
+                _ => false,
+            };
+            match self.find(segment, offset, 0, is_hold).await? {
+                Some(hold) => records.push(hold),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(records))
+    }
+
+    /// The last record of the frame at that place that `is_it`.
+    pub(super) async fn find(
+        &self,
+        segment: u32,
+        offset: u64,
+        length: usize,
+        is_it: impl Fn(&Record) -> bool,
+    ) -> io::Result<Option<Record>> {
+        let Some(payload) = self.payload(segment, offset, length).await? else { return Ok(None) };
+        let records = decode_all(&payload, self.id).unwrap_or_default();
+        Ok(records.into_iter().rev().find(is_it))
+    }
+
+    /// The verified payload of a frame. Damage is noted.
+    pub(super) async fn payload(&self, segment: u32, offset: u64, length: usize) -> io::Result<Option<Bytes>> {
+        let Some(seal) = self.sealed(segment) else { return Ok(None) };
+        let Some(file) = self.file(SegmentKind::Log, segment) else { return Ok(None) };
+        self.pin(segment, true);
+        let read = frame(&file, &seal, offset, length).await;
+        self.pin(segment, false);
+        let payload = read?.map(|(_, payload)| payload);
+        if payload.is_none() {
+            let file = format!("stream-{}/{}", self.id, file_name(SegmentKind::Log, segment));
+            let kind = DamageKind::Payload;
+            self.damage.borrow_mut().push(Damage { file, offset, length: length as u64, message: None, kind });
+        }
+        Ok(payload)
+    }
+
+    /// Stream facts whose last value is in `victim` are said again.
+    async fn move_facts(self: &Rc<Self>, victim: u32) {
+        let facts: Vec<Record> = {
+            let log = self.log.borrow();
+            let here = log.index.facts().filter(|(_, _, segment)| *segment == victim);
+            here.map(|(key, value, _)| Record::Fact { key: key.clone(), value: value.clone() }).collect()
+        };
+        for fact in facts {
+            if let Ok(waiter) = self.submit(vec![fact], super::Durability::Durable) {
+                let _ = waiter.wait().await;
+            }
+        }
+    }
+}

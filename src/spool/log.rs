@@ -1,0 +1,672 @@
+//! The writer of one stream as a pure machine: what waits, what goes into the next batch, which
+//! segment, who is answered, what happens after a failure. The driver only performs the [`Step`]s.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::base::limits::{BATCH_ALIGNMENT, BATCH_BYTES_MAX, FRAME_BYTES_MAX};
+use crate::base::{MessageId, StreamId};
+
+use super::error::{CommitError, Health};
+use super::facts::{Change, Key, StatusFact};
+use super::frame::{FLAG_COPY, FRAME_HEADER_BYTES, Order, Seal, put_frame};
+use super::index::{Index, Mark, Phase, Segment};
+use super::message::{Body, Record};
+use super::record::record_bound;
+use super::segment::{DATA_OFFSET, SLOT_BYTES, SegmentHeader, SegmentKind, SegmentState};
+use super::settings::Durability;
+use super::volatile::{Taken, Volatile};
+use super::wait::Answer;
+
+/// Records of one commit on their way to disk.
+#[derive(Debug)]
+pub struct Frame {
+    /// What happens together.
+    pub records: Vec<Record>,
+    /// Who may be refused, and how.
+    pub class: Class,
+    /// When the waiter is answered.
+    pub durability: Durability,
+    /// Upper bound of its bytes.
+    pub bound: usize,
+    /// Who waits; `None` once answered.
+    pub waiter: Option<Waiter>,
+    /// It supersedes what was written about its messages before.
+    pub is_copy: bool,
+    /// Records at the front that observers know already.
+    pub told: usize,
+}
+
+/// What a submission came to.
+#[derive(Debug)]
+pub enum Submitted {
+    /// It is committed, in memory only: observers are to be told.
+    Now(Vec<Record>),
+    /// The writer has it.
+    Waiting(Waiter),
+}
+
+/// Who waits for a commit.
+pub type Waiter = Rc<Answer<Result<(), CommitError>>>;
+
+/// What happens to a frame when it cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Class {
+    /// New mail: refused when full or sick.
+    Mail,
+    /// Outcomes and what goes with them: never refused, written first after a failure.
+    Upkeep,
+    /// A compacted copy, made from this state of the message: dropped when that changed, or on a failure.
+    Copy {
+        /// The message.
+        key: Key,
+        /// The segment it was read from.
+        from: u32,
+        /// The marks as they were.
+        marks: Vec<Mark>,
+        /// The hold as it was.
+        hold: (Mark, bool),
+    },
+}
+
+/// A frame in a batch.
+#[derive(Debug)]
+struct Placed {
+    frame: Frame,
+    segment: u32,
+    offset: u64,
+    length: u32,
+    order: Order,
+    /// Its messages are in the index (mode `process`, before the sync).
+    is_indexed: bool,
+}
+
+#[derive(Debug)]
+struct Active {
+    number: u32,
+    seal: Seal,
+    /// Where the next batch begins.
+    position: u64,
+    /// Up to here all is synced.
+    stable: u64,
+    /// What a footer would take at most.
+    footer_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Sick {
+    attempts: u32,
+}
+
+/// What the driver has to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Write this at that place, report by [`Log::written`]; when `sync`, sync then and report by [`Log::synced`].
+    Write {
+        /// The segment.
+        segment: u32,
+        /// Where.
+        offset: u64,
+        /// What.
+        buffer: Vec<u8>,
+        /// A waiter needs the sync, or there is too much that was not synced.
+        sync: bool,
+    },
+    /// Sync the segment, report by [`Log::synced`].
+    Sync {
+        /// The segment.
+        segment: u32,
+    },
+    /// Write and sync the header of that ready segment, report by [`Log::activated`].
+    Activate {
+        /// The segment.
+        segment: u32,
+        /// How often this failed in a row: pause before.
+        attempts: u32,
+    },
+    /// Nothing to do until a commit, a ready segment or a request to sync.
+    Idle,
+}
+
+/// What became of frames: the driver tells observers and waiters.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Committed, in order.
+    pub committed: Vec<Frame>,
+    /// Refused.
+    pub refused: Vec<(Frame, CommitError)>,
+}
+
+impl Frame {
+    /// What observers and the waiter are told now; the rest stays, to be synced.
+    fn take_told(&mut self) -> Frame {
+        Frame {
+            records: self.records.clone(),
+            class: self.class.clone(),
+            durability: self.durability,
+            bound: self.bound,
+            waiter: self.waiter.take(),
+            is_copy: self.is_copy,
+            told: self.told,
+        }
+    }
+}
+
+/// Facts about the stream that do not change while it is open.
+#[derive(Debug, Clone, Copy)]
+pub struct LogSettings {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its start counter.
+    pub start: u32,
+    /// Bytes of a segment.
+    pub segment_size: u64,
+    /// Ready segments that new mail may not use.
+    pub reserve: usize,
+    /// Bytes that may wait.
+    pub memory_budget: u64,
+}
+
+/// Bytes that may be unsynced in mode `process` before a sync is due under load.
+const UNSYNCED_BYTES_MAX: u64 = 2 * BATCH_BYTES_MAX as u64;
+
+/// The writer's state.
+#[derive(Debug)]
+pub struct Log {
+    settings: LogSettings,
+    /// Where everything is.
+    pub index: Index,
+    volatile: Volatile,
+    active: Option<Active>,
+    ready: VecDeque<u32>,
+    first: VecDeque<Frame>,
+    waiting: VecDeque<Frame>,
+    waiting_bytes: u64,
+    in_flight: Vec<Placed>,
+    unsynced: Vec<Placed>,
+    next_order: u64,
+    next_id: u64,
+    next_epoch: u32,
+    sync_due: bool,
+    sick: Option<Sick>,
+    is_starved: bool,
+    is_exhausted: bool,
+    is_closing: bool,
+}
+
+impl Log {
+    /// A log without segments: mail waits until one is ready.
+    pub fn new(settings: LogSettings, index: Index) -> Log {
+        Log {
+            settings,
+            index,
+            volatile: Volatile::default(),
+            active: None,
+            ready: VecDeque::new(),
+            first: VecDeque::new(),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            in_flight: Vec::new(),
+            unsynced: Vec::new(),
+            next_order: 1,
+            next_id: 1,
+            next_epoch: 1,
+            sync_due: false,
+            sick: None,
+            is_starved: false,
+            is_exhausted: false,
+            is_closing: false,
+        }
+    }
+
+    /// The stream's constants.
+    pub fn settings(&self) -> &LogSettings {
+        &self.settings
+    }
+
+    /// An id that was never given out.
+    pub fn new_id(&mut self) -> MessageId {
+        let sequence = self.next_id;
+        self.next_id += 1;
+        MessageId { stream: self.settings.stream, start: self.settings.start, sequence }
+    }
+
+    /// An epoch that was never used.
+    pub fn new_epoch(&mut self) -> u64 {
+        let epoch = u64::from(self.settings.start) << 32 | u64::from(self.next_epoch);
+        self.next_epoch += 1;
+        epoch
+    }
+
+    /// Whether mail is taken.
+    pub fn health(&self) -> Health {
+        let short = self.ready.len() < self.settings.reserve || self.is_exhausted;
+        match &self.sick {
+            Some(_) => Health::Sick,
+            None if self.is_starved && short => Health::Full,
+            None => Health::Ready,
+        }
+    }
+
+    /// Ready segments.
+    pub fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Messages that are in memory only.
+    pub fn volatile(&self) -> &Volatile {
+        &self.volatile
+    }
+
+    /// Bytes that wait to be written.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes
+    }
+
+    /// Nothing waits and nothing is under way.
+    pub fn is_drained(&self) -> bool {
+        self.first.is_empty() && self.waiting.is_empty() && self.in_flight.is_empty() && self.unsynced.is_empty()
+    }
+
+    /// No more commits.
+    pub fn close(&mut self) {
+        self.is_closing = true;
+        self.sync_due = true;
+    }
+
+    /// What was written without a sync is to be synced now.
+    pub fn request_sync(&mut self) {
+        self.sync_due = !self.unsynced.is_empty();
+    }
+
+    /// A segment was made ready. Its header on disk says so.
+    pub fn add_ready(&mut self, number: u32) {
+        self.ready.push_back(number);
+        self.is_exhausted &= self.ready.len() <= self.settings.reserve;
+    }
+
+    /// A ready segment that is to be deleted.
+    pub fn take_surplus(&mut self, spare_max: usize) -> Option<u32> {
+        (self.ready.len() > self.settings.reserve + spare_max).then(|| self.ready.pop_back()).flatten()
+    }
+
+    /// No segment can be made for lack of space, or one can again.
+    pub fn set_starved(&mut self, is_starved: bool) {
+        self.is_starved = is_starved;
+    }
+
+    /// Nothing can be made for lack of space.
+    pub fn is_starved(&self) -> bool {
+        self.is_starved
+    }
+
+    /// Hands records to the writer, for good.
+    pub fn submit(&mut self, mut records: Vec<Record>, durability: Durability) -> Result<Submitted, CommitError> {
+        self.check(&records)?;
+        let mut told = 0;
+        let is_mail = records.iter().all(|record| matches!(record, Record::Message(_)));
+        if is_mail {
+            self.admit()?;
+            let in_memory = durability == Durability::Memory
+                && self.volatile.bytes() < self.settings.memory_budget / 2
+                && records.iter().all(|r| matches!(r, Record::Message(m) if matches!(m.body, Body::Memory(_))));
+            if in_memory {
+                records.iter().for_each(|record| self.volatile.insert(record));
+                return Ok(Submitted::Now(records));
+            }
+        } else {
+            match self.volatile.take_statuses(records) {
+                Taken::Done(records) => return Ok(Submitted::Now(records)),
+                Taken::ToDisk { all, told: known } => (records, told) = (all, known),
+            }
+        }
+        let durability = if durability == Durability::Memory { Durability::Process } else { durability };
+        let bound = frame_bound(&records);
+        if bound > FRAME_BYTES_MAX || records.len() > usize::from(u16::MAX) {
+            return Err(CommitError::TooLarge);
+        }
+        if is_mail && self.waiting_bytes + bound as u64 > self.settings.memory_budget {
+            return Err(CommitError::Busy);
+        }
+        let waiter = Rc::new(Answer::default());
+        let class = if is_mail { Class::Mail } else { Class::Upkeep };
+        self.push(Frame { records, class, durability, bound, waiter: Some(waiter.clone()), is_copy: false, told });
+        Ok(Submitted::Waiting(waiter))
+    }
+
+    /// Hands a compacted copy to the writer; `None` while it would only be dropped.
+    pub fn submit_copy(&mut self, records: Vec<Record>, class: Class) -> Option<Waiter> {
+        let bound = frame_bound(&records);
+        if self.sick.is_some() || bound > FRAME_BYTES_MAX {
+            return None;
+        }
+        let waiter = Rc::new(Answer::default());
+        self.waiting_bytes += bound as u64;
+        let (durability, is_copy, told) = (Durability::Durable, true, records.len());
+        self.first.push_back(Frame { records, class, durability, bound, waiter: Some(waiter.clone()), is_copy, told });
+        Some(waiter)
+    }
+
+    fn push(&mut self, frame: Frame) {
+        self.waiting_bytes += frame.bound as u64;
+        self.waiting.push_back(frame);
+    }
+
+    fn check(&self, records: &[Record]) -> Result<(), CommitError> {
+        let ours = |record: &Record| match record {
+            Record::Message(message) => {
+                message.id.stream == self.settings.stream && !message.envelope.recipients.is_empty()
+            }
+            other => other.message_id().is_none_or(|id| id.stream == self.settings.stream),
+        };
+        let known = |record: &Record| record.message_id().is_none_or(|id| Key::new(id).is_some());
+        if records.is_empty() || !records.iter().all(|record| ours(record) && known(record)) {
+            return Err(CommitError::Invalid);
+        }
+        Ok(())
+    }
+
+    /// Whether new mail is taken at all.
+    fn admit(&self) -> Result<(), CommitError> {
+        match self.health() {
+            _ if self.is_closing => Err(CommitError::Closing),
+            Health::Sick => Err(CommitError::Sick),
+            Health::Full => Err(CommitError::Full),
+            Health::Ready => Ok(()),
+        }
+    }
+
+    /// What to do next. Frames that are refused on the way go into `settled`.
+    pub fn next(&mut self, settled: &mut Settled) -> Step {
+        debug_assert!(self.in_flight.is_empty(), "one batch at a time");
+        if let Some(sick) = &self.sick {
+            return match self.ready.front() {
+                Some(segment) => Step::Activate { segment: *segment, attempts: sick.attempts },
+                None => Step::Idle,
+            };
+        }
+        let unsynced_bytes = self.active.as_ref().map_or(0, |active| active.position - active.stable);
+        if !self.unsynced.is_empty() && (self.sync_due || unsynced_bytes > UNSYNCED_BYTES_MAX || self.has_copy_first()) {
+            return self.sync_step();
+        }
+        self.batch(settled)
+    }
+
+    fn has_copy_first(&self) -> bool {
+        self.first.front().is_some_and(|frame| matches!(frame.class, Class::Copy { .. }))
+    }
+
+    fn sync_step(&self) -> Step {
+        self.active.as_ref().map_or(Step::Idle, |active| Step::Sync { segment: active.number })
+    }
+
+    /// The frames that are ready now, as far as they fit.
+    fn batch(&mut self, settled: &mut Settled) -> Step {
+        let mut buffer: Vec<u8> = Vec::new();
+        let mut sync = false;
+        while let Some(frame) = self.first.front().or(self.waiting.front()) {
+            let room = self.active.as_ref().map_or(0, |active| active.room(self.settings.segment_size));
+            let wanted = (buffer.len() + frame.bound) as u64;
+            let (is_mail, is_current) = (frame.class == Class::Mail, self.is_current(frame));
+            let is_durable = frame.durability == Durability::Durable;
+            if !buffer.is_empty() && (wanted > room || wanted > BATCH_BYTES_MAX as u64) {
+                break;
+            }
+            if wanted > room {
+                match self.segment_step(is_mail) {
+                    Some(step) => return step,
+                    None => self.refuse_next(settled, CommitError::Full),
+                }
+                continue;
+            }
+            if !is_current {
+                self.refuse_next(settled, CommitError::Invalid);
+                continue;
+            }
+            if buffer.is_empty() {
+                buffer.reserve(self.batch_bytes(room));
+            }
+            sync |= is_durable;
+            self.place_next(&mut buffer);
+        }
+        let Some(active) = self.active.as_mut().filter(|_| !buffer.is_empty()) else { return Step::Idle };
+        buffer.resize(buffer.len().next_multiple_of(BATCH_ALIGNMENT), 0);
+        let offset = active.position;
+        active.position += buffer.len() as u64;
+        Step::Write { segment: active.number, offset, buffer, sync }
+    }
+
+    /// Bytes that the next batch will take, so that its buffer is allocated once.
+    fn batch_bytes(&self, room: u64) -> usize {
+        let limit = (BATCH_BYTES_MAX as u64).min(room) as usize;
+        (self.waiting_bytes as usize).min(limit).next_multiple_of(BATCH_ALIGNMENT)
+    }
+
+    /// The active segment has no room for the next frame.
+    fn segment_step(&mut self, is_mail: bool) -> Option<Step> {
+        if !self.unsynced.is_empty() {
+            return Some(self.sync_step());
+        }
+        let needed = if is_mail { self.settings.reserve } else { 0 };
+        if self.ready.len() > needed {
+            return self.ready.front().map(|segment| Step::Activate { segment: *segment, attempts: 0 });
+        }
+        self.is_exhausted |= is_mail;
+        // Mail waits while a segment is being made; it is refused when none can be.
+        (!is_mail || !self.is_starved).then_some(Step::Idle)
+    }
+
+    fn pop_next(&mut self) -> Option<Frame> {
+        let frame = self.first.pop_front().or_else(|| self.waiting.pop_front())?;
+        self.waiting_bytes -= frame.bound as u64;
+        Some(frame)
+    }
+
+    fn refuse_next(&mut self, settled: &mut Settled, error: CommitError) {
+        settled.refused.extend(self.pop_next().map(|frame| (frame, error)));
+    }
+
+    /// A copy is written only when it still says what holds.
+    fn is_current(&self, frame: &Frame) -> bool {
+        let Class::Copy { key, from, marks, hold } = &frame.class else { return true };
+        self.index
+            .get(*key)
+            .is_some_and(|entry| entry.segment() == *from && entry.marks() == &marks[..] && entry.hold() == *hold)
+    }
+
+    fn place_next(&mut self, buffer: &mut Vec<u8>) {
+        let Some(frame) = self.pop_next() else { return };
+        let Some(active) = &mut self.active else { return };
+        let order = Order { start: self.settings.start, sequence: self.next_order };
+        self.next_order += 1;
+        let begin = buffer.len();
+        let flags = if frame.is_copy { FLAG_COPY } else { 0 };
+        put_frame(buffer, &frame.records, flags, order, active.position, &active.seal);
+        debug_assert!(buffer.len() - begin <= frame.bound, "the bound holds");
+        active.footer_bytes += footer_bound(&frame.records);
+        let (offset, length) = (active.position + begin as u64, (buffer.len() - begin) as u32);
+        self.in_flight.push(Placed { frame, segment: active.number, offset, length, order, is_indexed: false });
+    }
+
+    /// The batch was written whole: waiters of mode `process` are answered now.
+    pub fn written(&mut self, settled: &mut Settled) {
+        let mut batch = std::mem::take(&mut self.in_flight);
+        for placed in batch.iter_mut().filter(|placed| placed.frame.durability == Durability::Process) {
+            if placed.frame.waiter.is_some() {
+                settled.committed.push(placed.frame.take_told());
+            }
+            self.index_messages(placed);
+        }
+        self.unsynced.append(&mut batch);
+    }
+
+    /// All that was written is on stable storage.
+    pub fn synced(&mut self, settled: &mut Settled) {
+        self.sync_due = false;
+        if let Some(active) = &mut self.active {
+            active.stable = active.position;
+            if let Some(segment) = self.index.segment_mut(active.number) {
+                segment.end = active.position;
+            }
+        }
+        for mut placed in std::mem::take(&mut self.unsynced) {
+            self.index_messages(&mut placed);
+            self.apply(&placed);
+            if placed.frame.waiter.is_some() {
+                settled.committed.push(placed.frame);
+            }
+        }
+    }
+
+    fn index_messages(&mut self, placed: &mut Placed) {
+        if std::mem::replace(&mut placed.is_indexed, true) {
+            return;
+        }
+        for record in &placed.frame.records {
+            let Record::Message(message) = record else { continue };
+            let Some(key) = Key::new(message.id) else { continue };
+            let bulk = match &message.body {
+                Body::Bulk(extents) => super::bulk::segments_of(&extents.list),
+                Body::Memory(_) => Vec::new(),
+            };
+            let recipients = message.envelope.recipients.len() as u32;
+            self.index.message(key, (placed.segment, placed.offset, placed.length), recipients, &bulk);
+            self.volatile.remove(message.id);
+        }
+    }
+
+    fn apply(&mut self, placed: &Placed) {
+        let place = (placed.segment, placed.offset);
+        for record in &placed.frame.records {
+            let (id, recipient, change) = match record {
+                Record::Message(_) => continue,
+                Record::Fact { key, value } => {
+                    self.index.fact(key, value, placed.segment, placed.order);
+                    continue;
+                }
+                Record::Status(status) => (status.message, status.recipient.0, Change::of(&status.status)),
+                Record::Hold { message, .. } => (*message, StatusFact::HOLD, Change::Held),
+                Record::Release { message, .. } => (*message, StatusFact::HOLD, Change::Released),
+            };
+            if let Some(key) = Key::new(id) {
+                self.index.status(key, recipient, change, place);
+            }
+        }
+    }
+
+    /// A write came short or failed, or a sync failed: the active segment is closed for ever at its last
+    /// stable offset. Mail is refused; what must not be lost waits to be written first.
+    pub fn failed(&mut self, settled: &mut Settled) {
+        if let Some(active) = self.active.take()
+            && let Some(segment) = self.index.segment_mut(active.number)
+        {
+            segment.phase = Phase::Closed;
+            segment.end = active.stable;
+        }
+        self.sick = Some(Sick { attempts: 1 });
+        let lost = std::mem::take(&mut self.unsynced).into_iter().chain(std::mem::take(&mut self.in_flight));
+        let lost: Vec<Frame> = lost
+            .map(|placed| {
+                let mut frame = placed.frame;
+                self.waiting_bytes += frame.bound as u64;
+                // Indexed, so acknowledged: the copy that failed may be found by a reader until this one supersedes it.
+                frame.is_copy |= placed.is_indexed;
+                frame
+            })
+            .collect();
+        let all = lost.into_iter().chain(self.first.drain(..)).chain(self.waiting.drain(..)).collect::<Vec<_>>();
+        for frame in all {
+            let is_kept = frame.class == Class::Upkeep || frame.waiter.is_none();
+            if is_kept {
+                self.first.push_back(frame);
+            } else {
+                self.waiting_bytes -= frame.bound as u64;
+                settled.refused.push((frame, CommitError::Sick));
+            }
+        }
+    }
+
+    /// The header that makes a ready segment the active one.
+    pub fn activation(&mut self, segment: u32, salt: [u8; 16]) -> SegmentHeader {
+        let mut ends = self.index.ends();
+        if let Some(active) = &self.active {
+            // It is about to be closed; until its footer is on disk its end is named.
+            ends.push(super::segment::End {
+                number: active.number,
+                epoch: active.seal.epoch,
+                offset: active.stable,
+            });
+        }
+        self.header(segment, SegmentState::InUse, salt, ends)
+    }
+
+    /// A header for a log segment of this stream, with a new epoch.
+    pub fn header(
+        &mut self,
+        number: u32,
+        state: SegmentState,
+        salt: [u8; 16],
+        ends: Vec<super::segment::End>,
+    ) -> SegmentHeader {
+        let LogSettings { stream, start, segment_size, .. } = self.settings;
+        let epoch = self.new_epoch();
+        SegmentHeader { state, kind: SegmentKind::Log, stream, number, start, epoch, size: segment_size, salt, ends }
+    }
+
+    /// The header was written and synced, or that failed.
+    pub fn activated(&mut self, header: &SegmentHeader, is_ok: bool, settled: &mut Settled) {
+        self.ready.retain(|number| *number != header.number);
+        if !is_ok {
+            // Nothing in it counts; another one may do better, and it may be tried again with a new epoch.
+            self.ready.push_back(header.number);
+            match &mut self.sick {
+                Some(sick) => sick.attempts = sick.attempts.saturating_add(1),
+                None => self.failed(settled),
+            }
+            return;
+        }
+        if let Some(old) = self.active.take()
+            && let Some(segment) = self.index.segment_mut(old.number)
+        {
+            segment.phase = Phase::Unsealed;
+            segment.end = old.stable;
+        }
+        self.sick = None;
+        let (number, seal) = (header.number, header.seal());
+        self.index.add_segment(number, Segment::new(seal, Phase::Active, DATA_OFFSET));
+        self.active = Some(Active { number, seal, position: DATA_OFFSET, stable: DATA_OFFSET, footer_bytes: 0 });
+    }
+
+    /// Closes the active segment at a shutdown, so that it gets its footer.
+    pub fn retire(&mut self) -> Option<u32> {
+        let active = self.active.take()?;
+        let segment = self.index.segment_mut(active.number)?;
+        segment.phase = Phase::Unsealed;
+        segment.end = active.stable;
+        Some(active.number)
+    }
+}
+
+impl Active {
+    fn room(&self, segment_size: u64) -> u64 {
+        // The trailer, the padding of the batch, and the footer of what is in it so far.
+        let taken = self.position + self.footer_bytes + 2 * SLOT_BYTES as u64 + BATCH_ALIGNMENT as u64;
+        segment_size.saturating_sub(taken)
+    }
+}
+
+/// An upper bound of a frame with these records, alignment included.
+pub fn frame_bound(records: &[Record]) -> usize {
+    (FRAME_HEADER_BYTES + records.iter().map(record_bound).sum::<usize>()).next_multiple_of(8)
+}
+
+/// What these records may take in a footer.
+fn footer_bound(records: &[Record]) -> u64 {
+    let one = |record: &Record| match record {
+        // Most mail is final before its segment closes: its share is an estimate, and a footer that does not fit is left out.
+        Record::Message(message) => 32 + 8 * message.envelope.recipients.len(),
+        Record::Fact { key, value } => key.len() + value.len() + 24,
+        _ => 16,
+    };
+    records.iter().map(one).sum::<usize>() as u64
+}
