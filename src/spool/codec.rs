@@ -83,6 +83,11 @@ impl<'a> Take<'a> {
         self.at == self.end
     }
 
+    /// Reads nothing more.
+    pub fn clear(&mut self) {
+        self.at = self.end;
+    }
+
     /// Bytes left.
     pub fn remaining(&self) -> usize {
         self.end - self.at

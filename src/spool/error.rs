@@ -34,7 +34,7 @@ pub enum CommitError {
     #[error("the message with its envelope is too large for one frame")]
     TooLarge,
     /// The records name more than one stream, or one that is not open here, or a message has no recipient, or
-    /// there are no records. The caller's fault.
+    /// there are no records, or a stream fact is too large or one too many. The caller's fault.
     #[error("records of one commit must name one stream of this spool, and a message a recipient")]
     Invalid,
     /// The stream is being closed. Try later.

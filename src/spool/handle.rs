@@ -23,7 +23,7 @@ use super::read::{Span, footer, gather};
 use super::recover::Merge;
 use super::segment::SegmentKind;
 use super::settings::{Durability, Settings};
-use super::storage::Storage;
+use super::storage::{Storage, StorageFile};
 use super::stream::{Observer, Stream};
 use super::wait::{Pipe, yield_now};
 

@@ -10,6 +10,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use compact_str::CompactString;
 
+use crate::base::limits::FACTS_MAX;
+
 use super::bulk::BulkTable;
 use super::facts::{Change, Key, StatusFact};
 use super::frame::{Order, Seal};
@@ -86,11 +88,6 @@ impl Entry {
     /// Bytes of its frame.
     pub fn length(&self) -> u32 {
         self.length
-    }
-
-    /// Recipients that are not final.
-    pub fn pending(&self) -> u32 {
-        self.pending
     }
 
     /// The marks of its recipients.
@@ -209,11 +206,6 @@ impl Index {
         self.entries.len()
     }
 
-    /// None.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Segments whose content counts, by number.
     pub fn segments(&self) -> &BTreeMap<u32, Segment> {
         &self.segments
@@ -324,9 +316,9 @@ impl Index {
         self.facts.iter().map(|(key, (value, segment, _))| (key, value, *segment))
     }
 
-    /// How many keys.
-    pub fn facts_len(&self) -> usize {
-        self.facts.len()
+    /// There is room for a fact of this key.
+    pub fn has_fact_room(&self, key: &str) -> bool {
+        self.facts.len() < FACTS_MAX || self.facts.contains_key(key)
     }
 
     /// A segment was recycled, on disk: what was needed only for its sake is needed no more.

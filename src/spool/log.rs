@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::base::limits::{BATCH_ALIGNMENT, BATCH_BYTES_MAX, FRAME_BYTES_MAX};
+use crate::base::limits::{BATCH_ALIGNMENT, BATCH_BYTES_MAX, FACT_KEY_BYTES_MAX, FACT_VALUE_BYTES_MAX, FRAME_BYTES_MAX};
 use crate::base::{MessageId, StreamId};
 
 use super::error::{CommitError, Health};
@@ -258,11 +258,6 @@ impl Log {
         &self.volatile
     }
 
-    /// Bytes that wait to be written.
-    pub fn waiting_bytes(&self) -> u64 {
-        self.waiting_bytes
-    }
-
     /// Nothing waits and nothing is under way.
     pub fn is_drained(&self) -> bool {
         self.first.is_empty() && self.waiting.is_empty() && self.in_flight.is_empty() && self.unsynced.is_empty()
@@ -356,6 +351,9 @@ impl Log {
         let ours = |record: &Record| match record {
             Record::Message(message) => {
                 message.id.stream == self.settings.stream && !message.envelope.recipients.is_empty()
+            }
+            Record::Fact { key, value } => {
+                key.len() <= FACT_KEY_BYTES_MAX && value.len() <= FACT_VALUE_BYTES_MAX && self.index.has_fact_room(key)
             }
             other => other.message_id().is_none_or(|id| id.stream == self.settings.stream),
         };

@@ -19,12 +19,36 @@
 //! Must never be added: a lock, a clock that is read, policy about when mail is due, and any I/O that
 //! does not go through [`storage::Storage`].
 
-pub mod bulk;
+mod bulk;
+mod bulk_driver;
+mod codec;
+mod compact;
+pub mod disk;
 mod error;
+mod facts;
+mod footer;
+mod frame;
+mod handle;
+mod index;
+mod log;
 mod message;
+mod open;
+mod read;
+mod record;
+mod record_status;
+mod recover;
+mod segment;
 pub mod settings;
 pub mod storage;
+mod stream;
+mod upkeep;
+mod volatile;
+mod wait;
 
+pub use bulk_driver::{BodyReader, BulkWriter};
+pub use disk::Disk;
 pub use error::{CommitError, Damage, DamageKind, Health, OpenError, ReadError};
+pub use handle::{Recovery, RecoveryEvent, Spool, Statistics};
 pub use message::{Body, Extent, Extents, Message, Record, Recovered, RecoveredRecipient, Stored};
 pub use settings::{Durability, Settings};
+pub use stream::Observer;

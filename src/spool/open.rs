@@ -111,11 +111,12 @@ pub(super) async fn open<S: Storage>(
         bulk_ready: RefCell::new(bulk_ready),
         is_recovered: Cell::new(false),
         is_closing: Cell::new(false),
+        is_written_out: Cell::new(false),
         stuck: RefCell::default(),
         is_over: Answer::default(),
         damage: RefCell::new(found.damage),
         counts: Counts::default(),
-        _lock: lock,
+        lock: RefCell::new(Some(lock)),
     };
     Ok(Opened { stream: Rc::new(stream), old })
 }

@@ -131,7 +131,7 @@ impl<'a> Iterator for Records<'a> {
             Ok(RawRecord { kind, stream: self.stream, body: self.take.part(length)? })
         })();
         if record.is_err() {
-            self.take = Take::new(const { &Bytes::new() });
+            self.take.clear();
         }
         Some(record)
     }

@@ -53,10 +53,12 @@ pub(super) struct Stream<S: Storage> {
     pub(super) is_closing: Cell<bool>,
     /// Segments that compaction could not empty: something in them is damaged.
     pub(super) stuck: RefCell<BTreeSet<u32>>,
+    /// The writer is done for good.
+    pub(super) is_written_out: Cell<bool>,
     pub(super) is_over: Answer<()>,
     pub(super) damage: RefCell<Vec<Damage>>,
     pub(super) counts: Counts,
-    pub(super) _lock: S::Lock,
+    pub(super) lock: RefCell<Option<S::Lock>>,
 }
 
 /// What the stream did, for benchmarks and metrics.
@@ -98,6 +100,7 @@ impl<S: Storage> Stream<S> {
             }
         }
         self.log.borrow_mut().retire();
+        self.is_written_out.set(true);
         self.chores.ring();
     }
 

@@ -26,7 +26,7 @@ impl<S: Storage> Stream<S> {
             match self.chore().await {
                 Ok(true) => {}
                 Ok(false) if self.is_closing.get() => {
-                    if self.log.borrow().is_drained() && self.unsealed().is_none() {
+                    if self.is_written_out.get() && self.unsealed().is_none() {
                         break;
                     }
                     self.chores.wait(seen).await;
@@ -41,6 +41,7 @@ impl<S: Storage> Stream<S> {
                 }
             }
         }
+        self.lock.take();
         self.is_over.give(());
     }
 
