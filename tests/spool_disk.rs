@@ -62,7 +62,8 @@ fn what_was_committed_is_there_after_a_restart_with_its_state() {
         let (spool, recovery) = open(&path, 0, 1).await;
         assert!(recovered(recovery).await.is_empty());
         assert_eq!(spool.health(), Health::Ready);
-        let (a, b, c) = (commit_one(&spool, 1, 1).await, commit_one(&spool, 2, 2).await, commit_one(&spool, 3, 1).await);
+        let (a, b, c) =
+            (commit_one(&spool, 1, 1).await, commit_one(&spool, 2, 2).await, commit_one(&spool, 3, 1).await);
         spool.commit(vec![delivered(a, 0)], Durability::Durable).await.expect("recorded");
         spool.commit(vec![delivered(b, 0), deferred(b, 1, 777, 3)], Durability::Durable).await.expect("recorded");
         let hold = Record::Hold { message: c, at: WallTime(1) };

@@ -62,7 +62,8 @@ impl<S: Storage> Stream<S> {
         let endless = closed.iter().filter(|(_, s)| s.phase == Phase::Closed && s.pins == 0);
         if endless.clone().count() > ENDS_MAX / 4 {
             let stuck = self.stuck.borrow();
-            let oldest = endless.filter(|(n, s)| s.live_messages > 0 && !stuck.contains(n)).min_by_key(|(_, s)| s.seal.epoch);
+            let oldest =
+                endless.filter(|(n, s)| s.live_messages > 0 && !stuck.contains(n)).min_by_key(|(_, s)| s.seal.epoch);
             return oldest.map(|(number, _)| **number);
         }
         let count = closed.len() as u64;

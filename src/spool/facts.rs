@@ -176,8 +176,7 @@ impl Gather {
         is_gone: impl Fn(Key) -> bool,
     ) -> Result<(), Corrupt> {
         let marks = (self.facts.messages.len(), self.facts.statuses.len(), self.facts.facts.len());
-        let result = Records::new(payload, self.stream)
-            .try_for_each(|raw| self.record(header, offset, raw?, &is_gone));
+        let result = Records::new(payload, self.stream).try_for_each(|raw| self.record(header, offset, raw?, &is_gone));
         if result.is_err() {
             self.facts.messages.truncate(marks.0);
             self.facts.statuses.truncate(marks.1);

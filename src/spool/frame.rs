@@ -258,7 +258,7 @@ impl Walk {
         let mut candidates = memmem::find_iter(rest, &self.seal.tag);
         let is_header = |i: usize| i > 0 && i.is_multiple_of(FRAME_ALIGNMENT);
         let next = candidates.find(|&i| is_header(i) && FrameHeader::decode(&rest[i..], &self.seal).is_some());
-        let keep = rest.len() - (FRAME_HEADER_BYTES - 1) .min(rest.len());
+        let keep = rest.len() - (FRAME_HEADER_BYTES - 1).min(rest.len());
         let length = next.unwrap_or(keep.next_multiple_of(FRAME_ALIGNMENT).min(rest.len()));
         let (start, zeros) = self.gap.unwrap_or((self.at, true));
         self.gap = Some((start, zeros && rest[..length].iter().all(|&b| b == 0)));
@@ -348,7 +348,8 @@ mod tests {
             let mut bytes = good.clone();
             bytes[at] ^= 0x40;
             let (frames, others) = walk(&bytes, 600, true);
-            let payload_end = FRAME_HEADER_BYTES + FrameHeader::decode(&good, &seal()).expect("first").payload_length as usize;
+            let payload_end =
+                FRAME_HEADER_BYTES + FrameHeader::decode(&good, &seal()).expect("first").payload_length as usize;
             if at >= payload_end {
                 continue; // padding between frames carries nothing
             }

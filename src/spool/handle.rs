@@ -241,7 +241,10 @@ impl<S: Storage> Spool<S> {
     /// A stream fact of the stream that takes mail. Complete once recovery is.
     pub fn fact(&self, key: &str) -> Option<Bytes> {
         let log = self.inner.accepting.log.borrow();
-        log.index.facts().find(|(known, value, _)| *known == key && !value.is_empty()).map(|(_, value, _)| value.clone())
+        log.index
+            .facts()
+            .find(|(known, value, _)| *known == key && !value.is_empty())
+            .map(|(_, value, _)| value.clone())
     }
 
     /// All streams of this shard were recovered.
@@ -486,9 +489,7 @@ impl<S: Storage> Stream<S> {
         let mut statuses = vec![None; message.envelope.recipients.len()];
         for (recipient, (slot, mark)) in statuses.iter_mut().zip(marks).enumerate() {
             let Some((segment, offset)) = mark.place() else { continue };
-            let is_status = |record: &Record| {
-                matches!(record, Record::Status(s) if s.message == id && s.recipient.0 as usize == recipient)
-            };
+            let is_status = |record: &Record| matches!(record, Record::Status(s) if s.message == id && s.recipient.0 as usize == recipient);
             // A status whose frame was damaged since is unknown; the index still says what it meant.
             if let Some(Record::Status(status)) = self.find(segment, offset, 0, is_status).await? {
                 *slot = Some(status.status);

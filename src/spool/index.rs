@@ -70,8 +70,7 @@ impl Entry {
     fn new(segment: u32, offset: u64, length: u32, recipients: u32, bulk: &[u32]) -> Entry {
         let plain = recipients == 1 && bulk.is_empty();
         let marks = if recipients == 1 { Box::default() } else { vec![Mark::NONE; recipients as usize].into() };
-        let extra =
-            (!plain).then(|| Box::new(Extra { marks, hold: Mark::NONE, is_held: false, bulk: bulk.into() }));
+        let extra = (!plain).then(|| Box::new(Extra { marks, hold: Mark::NONE, is_held: false, bulk: bulk.into() }));
         Entry { segment, offset_units: (offset / 8) as u32, length, pending: recipients, first: Mark::NONE, extra }
     }
 
@@ -109,7 +108,8 @@ impl Entry {
 
     fn mark_mut(&mut self, recipient: u32) -> Option<&mut Mark> {
         if recipient == StatusFact::HOLD {
-            let empty = || Box::new(Extra { marks: Box::default(), hold: Mark::NONE, is_held: false, bulk: Box::default() });
+            let empty =
+                || Box::new(Extra { marks: Box::default(), hold: Mark::NONE, is_held: false, bulk: Box::default() });
             return Some(&mut self.extra.get_or_insert_with(empty).hold);
         }
         match &mut self.extra {
@@ -364,15 +364,18 @@ impl Index {
             }
             let cost: u64 = group.iter().filter_map(closed).map(|s| s.live_bytes).sum();
             let gain = group.len() as u64 * segment_size;
-            let better = best.as_ref().is_none_or(|(c, g, _)| u128::from(cost) * u128::from(*g) < u128::from(*c) * u128::from(gain));
+            let better = best
+                .as_ref()
+                .is_none_or(|(c, g, _)| u128::from(cost) * u128::from(*g) < u128::from(*c) * u128::from(gain));
             if cost + segment_size / 4 <= gain && better {
                 best = Some((cost, gain, group));
             }
         }
         let (_, _, group) = best?;
-        group.into_iter().filter(|n| closed(n).is_some_and(|s| s.live_messages > 0 || s.facts > 0)).min_by_key(|number| {
-            self.segments.get(number).map(|segment| segment.seal.epoch)
-        })
+        group
+            .into_iter()
+            .filter(|n| closed(n).is_some_and(|s| s.live_messages > 0 || s.facts > 0))
+            .min_by_key(|number| self.segments.get(number).map(|segment| segment.seal.epoch))
     }
 
     /// A segment and all older ones that must be recycled before it.

@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::base::limits::{BATCH_ALIGNMENT, BATCH_BYTES_MAX, FACT_KEY_BYTES_MAX, FACT_VALUE_BYTES_MAX, FRAME_BYTES_MAX};
+use crate::base::limits::{
+    BATCH_ALIGNMENT, BATCH_BYTES_MAX, FACT_KEY_BYTES_MAX, FACT_VALUE_BYTES_MAX, FRAME_BYTES_MAX,
+};
 use crate::base::{MessageId, StreamId};
 
 use super::error::{CommitError, Health};
@@ -384,7 +386,8 @@ impl Log {
             };
         }
         let unsynced_bytes = self.active.as_ref().map_or(0, |active| active.position - active.stable);
-        if !self.unsynced.is_empty() && (self.sync_due || unsynced_bytes > UNSYNCED_BYTES_MAX || self.has_copy_first()) {
+        if !self.unsynced.is_empty() && (self.sync_due || unsynced_bytes > UNSYNCED_BYTES_MAX || self.has_copy_first())
+        {
             return self.sync_step();
         }
         self.batch(settled)
@@ -589,11 +592,7 @@ impl Log {
         let mut ends = self.index.ends();
         if let Some(active) = &self.active {
             // It is about to be closed; until its footer is on disk its end is named.
-            ends.push(super::segment::End {
-                number: active.number,
-                epoch: active.seal.epoch,
-                offset: active.stable,
-            });
+            ends.push(super::segment::End { number: active.number, epoch: active.seal.epoch, offset: active.stable });
         }
         self.header(segment, SegmentState::InUse, salt, ends)
     }

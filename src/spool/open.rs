@@ -79,7 +79,8 @@ pub(super) async fn open<S: Storage>(
     let (mut bulk_ready, mut in_use) = (Vec::new(), Vec::new());
     for header in std::mem::take(&mut found.headers) {
         // A segment of another size is not reused; what is in it drains.
-        let fits = header.size == if header.kind == SegmentKind::Log { settings.segment_size } else { settings.bulk_segment_size };
+        let fits = header.size
+            == if header.kind == SegmentKind::Log { settings.segment_size } else { settings.bulk_segment_size };
         match (header.kind, header.state) {
             (SegmentKind::Log, SegmentState::Ready) if fits => log.add_ready(header.number),
             (SegmentKind::Bulk, SegmentState::Ready) if fits => bulk_ready.push(header.number),
@@ -123,7 +124,8 @@ pub(super) async fn open<S: Storage>(
 
 /// Opens every segment file and reads its header.
 async fn find<S: Storage>(storage: &S, dir: &Path) -> Result<Found<S>, OpenError> {
-    let mut found = Found { files: HashMap::new(), headers: Vec::new(), raw: Vec::new(), next_number: 1, damage: Vec::new() };
+    let mut found =
+        Found { files: HashMap::new(), headers: Vec::new(), raw: Vec::new(), next_number: 1, damage: Vec::new() };
     let mut names = storage.list(dir).await.map_err(io_error(dir))?;
     names.sort();
     for name in names {

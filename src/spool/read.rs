@@ -111,7 +111,11 @@ pub(super) async fn gather<F: StorageFile>(
 }
 
 /// The facts of a sealed segment from its footer; `None` when there is none that verifies.
-pub(super) async fn footer<F: StorageFile>(file: &F, seal: &Seal, size: u64) -> io::Result<Option<(Trailer, SegmentFacts)>> {
+pub(super) async fn footer<F: StorageFile>(
+    file: &F,
+    seal: &Seal,
+    size: u64,
+) -> io::Result<Option<(Trailer, SegmentFacts)>> {
     let at = size.saturating_sub(TRAILER_BYTES as u64);
     let bytes = file.read_at(at, TRAILER_BYTES).await?;
     let Some(trailer) = Trailer::decode(&bytes, seal) else { return Ok(None) };

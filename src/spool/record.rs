@@ -407,8 +407,7 @@ fn take_recipient(take: &mut Take<'_>) -> Result<Recipient, Corrupt> {
         let bits = take.u8()?;
         Ok(Notify { success: bits & 1 != 0, failure: bits & 2 != 0, delay: bits & 4 != 0 })
     })?;
-    let original =
-        take.option(|take| Ok(OriginalRecipient { kind: take.compact()?, address: take.compact()? }))?;
+    let original = take.option(|take| Ok(OriginalRecipient { kind: take.compact()?, address: take.compact()? }))?;
     Ok(Recipient { path, notify, original })
 }
 

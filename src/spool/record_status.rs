@@ -80,12 +80,9 @@ pub fn take_status(take: &mut Take<'_>, stream: StreamId) -> Result<StatusRecord
         let attempts = take.varint_u32()?;
         let last = take_diagnostic(take)?;
         match octet {
-            state::DEFERRED => Status::Deferred {
-                until: WallTime(take.varint()?),
-                attempts,
-                delay_notices: take.varint_u32()?,
-                last,
-            },
+            state::DEFERRED => {
+                Status::Deferred { until: WallTime(take.varint()?), attempts, delay_notices: take.varint_u32()?, last }
+            }
             state::DELIVERED => Status::Delivered { attempts, last },
             state::FAILED => Status::Failed { attempts, last },
             _ => Status::Expired { attempts, last },

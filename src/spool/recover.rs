@@ -67,7 +67,13 @@ impl Merge {
         Some(recovered)
     }
 
-    fn message(&mut self, index: &mut Index, number: u32, fact: &MessageFact, strings: &[Rc<str>]) -> Option<Recovered> {
+    fn message(
+        &mut self,
+        index: &mut Index,
+        number: u32,
+        fact: &MessageFact,
+        strings: &[Rc<str>],
+    ) -> Option<Recovered> {
         let key = fact.key;
         if let Some(newer) = self.copies.get(&key) {
             index.add_ref(*newer, number);
