@@ -20,6 +20,7 @@
 mod connect;
 mod content;
 mod link;
+mod local;
 mod maildir;
 pub mod mx;
 mod outcome;
@@ -53,6 +54,7 @@ use pool::{Key, Pool, Security};
 
 use crate::base::{MessageId, Monotonic, RecipientIndex, WallTime};
 use crate::dns::Resolver;
+use crate::lookup::Lookups;
 use crate::mail::{ContentFacts, Diagnostic, Envelope, ErrorKind, Outcome, Reply, Scope};
 use crate::observe::{self, Counter, Gauge, Timing};
 pub use crate::smtp::client::Owed;
@@ -82,6 +84,8 @@ pub struct Job<'a> {
     pub connection: &'a settings::Connection,
     /// The TLS strategy.
     pub tls: &'a settings::Tls,
+    /// Who has a mailbox here.
+    pub lookups: &'a Lookups,
     /// The snapshot all of this comes from.
     pub settings: &'a Settings,
 }

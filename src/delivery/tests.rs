@@ -47,6 +47,7 @@ struct Bench {
     connection: Connection,
     tls: Tls,
     settings: Settings,
+    lookups: Lookups,
     zone: Zone,
     roots: RootCertStore,
 }
@@ -63,6 +64,7 @@ impl Bench {
             connection: Connection { connect_timeout: wait, timeouts, ..Connection::default() },
             tls: Tls { timeout: wait, ..Tls::default() },
             settings: Settings::default(),
+            lookups: Lookups::default(),
             zone: Zone::new(),
             roots: RootCertStore::empty(),
         }
@@ -127,6 +129,7 @@ impl Bench {
             next_hop: &self.next_hop,
             connection: &self.connection,
             tls: &self.tls,
+            lookups: &self.lookups,
             settings: &self.settings,
         };
         let mut report = delivery.attempt(&job, content).await;

@@ -8,6 +8,7 @@ use posthaste_rt::clock;
 use super::connect::Dial;
 use super::content::Content;
 use super::link::Link;
+use super::local::accounts;
 use super::maildir::{Target, Writer};
 use super::outcome::{Open, RecipientOutcome, Report};
 use super::settings::LocalRoute;
@@ -107,29 +108,38 @@ async fn store_one<C: Content>(
     content: &mut C,
     report: &mut Report,
 ) -> Outcome {
-    let id = (job.message, index);
-    let target = Target::new(route, &recipient.path, &job.envelope.reverse_path, id, job.accepted_at, &inner.hostname);
-    let Ok(target) = target else {
-        let reply = Reply::new(550, (5, 1, 3), "the recipient's name cannot be that of a mailbox");
-        return Outcome::Failed(Diagnostic::local(ErrorKind::Io, Scope::Recipient, reply));
+    let accounts = match accounts(job.lookups, route, &recipient.path) {
+        Ok(accounts) => accounts,
+        Err(outcome) => return outcome,
     };
-    match write(inner, target, content).await {
-        Ok(()) => {
-            let reply = Reply::new(250, (2, 1, 5), "stored");
-            Outcome::Delivered(Diagnostic::local(ErrorKind::None, Scope::Recipient, reply))
-        }
-        Err(StoreError::Content) => {
-            report.content_failed = true;
-            let reply = Reply::new(451, (4, 3, 0), "the stored message could not be read");
-            Outcome::Deferred(Diagnostic::local(ErrorKind::Io, Scope::Message, reply))
-        }
-        Err(StoreError::Io(error)) => {
-            let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-            let status = if is_full { (4, 2, 2) } else { (4, 3, 0) };
-            let reply = Reply::new(451, status, format!("cannot write to the mailbox: {error}"));
-            Outcome::Deferred(Diagnostic::local(ErrorKind::Io, Scope::Recipient, reply))
+    for account in accounts {
+        let addresses = (&recipient.path, &job.envelope.reverse_path);
+        let id = (job.message, index);
+        let Ok(target) = Target::new(route, &account, addresses, id, job.accepted_at, &inner.hostname) else {
+            let reply = Reply::new(550, (5, 1, 3), "the recipient's name cannot be that of a mailbox");
+            return Outcome::Failed(Diagnostic::local(ErrorKind::None, Scope::Recipient, reply));
+        };
+        if let Err(error) = write(inner, target, content).await {
+            return not_stored(&error, report);
         }
     }
+    let reply = Reply::new(250, (2, 1, 5), "stored");
+    Outcome::Delivered(Diagnostic::local(ErrorKind::None, Scope::Recipient, reply))
+}
+
+fn not_stored(error: &StoreError, report: &mut Report) -> Outcome {
+    let (scope, reply) = match error {
+        StoreError::Content => {
+            report.content_failed = true;
+            (Scope::Message, Reply::new(451, (4, 3, 0), "the stored message could not be read"))
+        }
+        StoreError::Io(error) => {
+            let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            let status = if is_full { (4, 2, 2) } else { (4, 3, 0) };
+            (Scope::Recipient, Reply::new(451, status, format!("cannot write to the mailbox: {error}")))
+        }
+    };
+    Outcome::Deferred(Diagnostic::local(ErrorKind::Io, scope, reply))
 }
 
 enum StoreError {
