@@ -3,11 +3,13 @@
 //! Takes nothing and knows nothing of mail. Must never grow: I/O, a clock that is read here
 //! (time is always passed in), or a type that only one room needs.
 
+pub mod budget;
 pub mod ids;
 pub mod limits;
 pub mod rate;
 pub mod time;
 
+pub use budget::{Budget, Reservation};
 pub use ids::{MessageId, RecipientIndex, RecipientKey, ShardId, StreamId};
 pub use rate::Rate;
 pub use time::{Monotonic, WallTime};

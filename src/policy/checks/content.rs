@@ -11,7 +11,7 @@ use crate::smtp::server::{Client, Hello, Protocol as Spoken, Question, Transacti
 pub(in crate::policy) fn looping(look: &Look<'_>) -> Finding {
     let Some(content) = look.subject.content else { return Finding::Pass };
     let max = now(&look.site.settings.data.received_headers, &look.facts);
-    if u32::from(content.facts.received_fields) < max {
+    if u32::from(content.facts.received_fields) <= max {
         return Finding::Pass;
     }
     Finding::Refuse(Reply::new(554, (5, 4, 6), "Too many Received fields, this message is looping."))

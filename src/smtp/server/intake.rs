@@ -58,6 +58,37 @@ impl Intake {
         Some(std::mem::take(&mut self.buf))
     }
 
+    /// Takes the buffer away and keeps what is unread in one of its exact size: half a command line of a
+    /// slow client must not hold a whole buffer. Nothing while content is gathered.
+    pub fn park(&mut self) -> Option<Vec<u8>> {
+        if self.start == self.end || self.content.is_some() || self.end - self.start == self.buf.len() {
+            return self.reclaim();
+        }
+        let rest = self.unread().to_vec();
+        (self.start, self.end) = (0, rest.len());
+        Some(std::mem::replace(&mut self.buf, rest))
+    }
+
+    /// Takes a buffer over whose first `octets` have just been received, behind what is unread.
+    pub fn accept(&mut self, mut buf: Vec<u8>, octets: usize) {
+        let octets = octets.min(buf.len());
+        let before = self.end - self.start;
+        if before > 0 {
+            if before + octets > buf.len() {
+                buf.resize(before + octets, 0);
+            }
+            buf.copy_within(..octets, before);
+            buf[..before].copy_from_slice(&self.buf[self.start..self.end]);
+        }
+        self.buf = buf;
+        (self.start, self.end) = (0, before + octets);
+    }
+
+    /// Content is being gathered: octets have to be read into [`Intake::space`].
+    pub fn is_gathering(&self) -> bool {
+        self.content.is_some()
+    }
+
     /// Where the next octets from the peer belong; empty when the buffer is full or absent.
     pub fn space(&mut self) -> &mut [u8] {
         if self.start == self.end {
@@ -231,6 +262,24 @@ mod tests {
         assert!(intake.reclaim().is_some());
         assert!(!intake.has_buffer());
         assert!(intake.space().is_empty());
+    }
+
+    #[test]
+    fn a_parked_line_goes_on_in_the_next_buffer() {
+        let mut intake = Intake::default();
+        put(&mut intake, b"NOOP\r\nMAIL FR");
+        intake.consume(6);
+        assert_eq!(intake.park().map(|buf| buf.len()), Some(RECEIVE_BUFFER_BYTES));
+        assert_eq!((intake.unread(), intake.capacity()), (&b"MAIL FR"[..], 7));
+        assert_eq!(intake.park(), None);
+        let mut next = vec![0; 16];
+        next[..4].copy_from_slice(b"OM:<");
+        intake.accept(next, 4);
+        assert_eq!(intake.unread(), b"MAIL FROM:<");
+        let mut full = vec![b'x'; 16];
+        full[15] = b'y';
+        intake.accept(full, 16);
+        assert_eq!(intake.unread(), b"MAIL FROM:<xxxxxxxxxxxxxxxy");
     }
 
     proptest! {

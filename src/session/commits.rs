@@ -1,0 +1,79 @@
+//! Commits under way: in the order in which they were begun, their replies held until they end.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::base::{MessageId, Monotonic, Reservation};
+use crate::smtp::server::Ticket;
+use crate::spool::CommitError;
+
+type Committing = Pin<Box<dyn Future<Output = Result<(), CommitError>>>>;
+
+/// One message that is being committed.
+pub(super) struct Commit {
+    pub ticket: Ticket,
+    pub id: MessageId,
+    pub since: Monotonic,
+    pub recipients: usize,
+    pub size_bytes: u64,
+    /// Its content counts in the budget until it is stable.
+    pub _held: Reservation,
+    future: Committing,
+    result: Option<Result<(), CommitError>>,
+}
+
+/// The commits of one session.
+#[derive(Default)]
+pub(super) struct Commits(VecDeque<Commit>);
+
+impl Commits {
+    #[expect(clippy::too_many_arguments, reason = "one value per field of what is remembered")]
+    pub fn push(
+        &mut self,
+        ticket: Ticket,
+        id: MessageId,
+        since: Monotonic,
+        recipients: usize,
+        size_bytes: u64,
+        held: Reservation,
+        future: impl Future<Output = Result<(), CommitError>> + 'static,
+    ) {
+        let future = Box::pin(future);
+        self.0.push_back(Commit { ticket, id, since, recipients, size_bytes, _held: held, future, result: None });
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Waits for the oldest. The others go on by themselves: a record is the writer's. Nothing is lost when
+    /// this wait is dropped.
+    pub async fn next(&mut self) -> Option<(Commit, Result<(), CommitError>)> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let result = poll_fn(|cx| self.poll_front(cx)).await;
+        self.0.pop_front().map(|commit| (commit, result))
+    }
+
+    /// Waits until the oldest has ended, and leaves it for [`Commits::next`].
+    pub async fn ended(&mut self) {
+        if let Some(commit) = self.0.front_mut().filter(|commit| commit.result.is_none()) {
+            commit.result = Some(commit.future.as_mut().await);
+        }
+    }
+
+    fn poll_front(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CommitError>> {
+        match self.0.front_mut() {
+            Some(Commit { result: Some(result), .. }) => Poll::Ready(*result),
+            Some(commit) => commit.future.as_mut().poll(cx),
+            None => Poll::Ready(Err(CommitError::Closing)),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What a session needs of the rest of its shard. The shard implements it; tests do too.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use compact_str::CompactString;
+use ipnet::IpNet;
+
+use crate::base::MessageId;
+use crate::base::budget::Budget;
+use crate::expr;
+use crate::limits::{Ask, KeyMaker};
+use crate::lookup::ShardLookups;
+use crate::policy;
+use crate::session::crew::Crew;
+use crate::session::pool::Pool;
+use crate::session::settings::Settings;
+use crate::smtp::content::BareLineEnds;
+use crate::smtp::server::Protocol;
+use crate::spool::{CommitError, Durability, Extents, Health, Message};
+
+/// What a session asks of its shard.
+pub trait Services: 'static {
+    /// Limits that are held; they are released when it is dropped.
+    type Permit: 'static;
+    /// A writer for bodies beyond the small bound.
+    type Bulk: Bulk;
+
+    /// An id for new mail.
+    fn new_id(&self) -> MessageId;
+    /// Commits a message. It is the writer's from this call on, whatever becomes of the future.
+    fn commit(
+        &self,
+        message: Rc<Message>,
+        durability: Durability,
+    ) -> impl Future<Output = Result<(), CommitError>> + 'static;
+    /// A new writer for a body.
+    fn bulk(&self) -> Self::Bulk;
+    /// Whether mail is taken.
+    fn health(&self) -> Health;
+    /// Takes all of these limits together, or none of them.
+    fn take(&self, asks: &[Ask]) -> impl Future<Output = Option<Self::Permit>>;
+    /// Asks the DNS on behalf of an expression.
+    fn resolve(&self, question: expr::Question) -> impl Future<Output = expr::Answer>;
+}
+
+/// A body on its way to bulk segments.
+pub trait Bulk: 'static {
+    /// Takes the next octets.
+    fn write(&mut self, octets: &[u8]) -> impl Future<Output = Result<(), CommitError>>;
+    /// Ends it. What is dropped before was never there.
+    fn finish(self) -> impl Future<Output = Result<Extents, CommitError>>;
+}
+
+/// What a listener's sessions go by: one immutable value per configuration and shard.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// The listener's id.
+    pub listener: Rc<str>,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// `greeting`.
+    pub greeting: Option<CompactString>,
+    /// `max-connections-per-ip`; zero for no limit.
+    pub connections_per_ip_max: u32,
+    /// `bare-newlines`.
+    pub bare_line_ends: BareLineEnds,
+    /// What a 250 promises.
+    pub durability: Durability,
+    /// Who may say XCLIENT.
+    pub xclient_trusted: Vec<IpNet>,
+    /// TLS, where it can be spoken.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// The longest handshake.
+    pub tls_timeout: Duration,
+    /// What policy goes by.
+    pub policy: Rc<policy::Settings>,
+    /// What the driver goes by.
+    pub session: Rc<Settings>,
+    /// Directories, lists and counters.
+    pub lookups: ShardLookups,
+    /// Names limits.
+    pub keys: KeyMaker,
+}
+
+/// The profile in force. A reload puts another in its place; a session takes it over between transactions.
+#[derive(Debug, Clone)]
+pub struct Current(Rc<RefCell<Rc<Profile>>>);
+
+impl Current {
+    /// A profile that is in force from now on.
+    pub fn new(profile: Profile) -> Current {
+        Current(Rc::new(RefCell::new(Rc::new(profile))))
+    }
+
+    /// The profile in force.
+    pub fn profile(&self) -> Rc<Profile> {
+        self.0.borrow().clone()
+    }
+
+    /// Puts another in its place.
+    pub fn replace(&self, profile: Profile) {
+        *self.0.borrow_mut() = Rc::new(profile);
+    }
+}
+
+/// What the sessions of one shard share among themselves. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Floor {
+    pub(super) pool: Pool,
+    pub(super) crew: Crew,
+    pub(super) handshakes: posthaste_rt::sync::Permits,
+}
+
+/// TLS handshakes of one shard at once: each costs the better part of a millisecond of its core.
+const HANDSHAKES_MAX: usize = 32;
+
+impl Floor {
+    /// A floor with that budget for receive buffers and content before its commit.
+    pub fn new(budget: Budget) -> Floor {
+        Floor {
+            pool: Pool::new(budget),
+            crew: Crew::default(),
+            handshakes: posthaste_rt::sync::Permits::new(HANDSHAKES_MAX),
+        }
+    }
+
+    /// The sessions.
+    pub fn crew(&self) -> &Crew {
+        &self.crew
+    }
+
+    /// The budget.
+    pub fn budget(&self) -> &Budget {
+        self.pool.budget()
+    }
+}
