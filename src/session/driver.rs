@@ -121,7 +121,13 @@ impl<S: Services> Session<S> {
         connection.set_write_timeout(Some(bounds.timeout));
         let held = floor.budget().empty();
         let member = floor.crew.join();
-        let rare = Rare { hostname: CompactString::default(), permits: Vec::new(), bulk: None, id: None, wishes: Wishes::default() };
+        let rare = Rare {
+            hostname: CompactString::default(),
+            permits: Vec::new(),
+            bulk: None,
+            id: None,
+            wishes: Wishes::default(),
+        };
         Session {
             connection,
             server,
@@ -239,7 +245,8 @@ impl<S: Services> Session<S> {
                 }
             },
         };
-        let (recipients, size_bytes) = (accepted.transaction.envelope.recipients.len(), accepted.content.facts.size_bytes);
+        let (recipients, size_bytes) =
+            (accepted.transaction.envelope.recipients.len(), accepted.content.facts.size_bytes);
         let wishes = std::mem::take(&mut self.rare.wishes);
         let message = assemble::message(id, self.server.client(), accepted, wishes, bulk, wall());
         let mut held = self.floor.budget().empty();

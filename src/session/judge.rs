@@ -3,9 +3,9 @@
 use compact_str::format_compact;
 
 use crate::expr;
+use crate::mail::Reply;
 use crate::observe::{Counter, Event, Level, count, event};
 use crate::policy::{self, Found, Judgement, Listener, Ruling, Site, Subject};
-use crate::mail::Reply;
 use crate::session::driver::{End, Session, pressure, wall};
 use crate::session::pace::Bounds;
 use crate::session::services::Services;
@@ -94,7 +94,9 @@ impl<S: Services> Session<S> {
             None => {
                 count(Counter::LimitsRefused);
                 ruling.answer = match phase {
-                    Phase::Connect => Answer::close(Reply::new(421, (4, 7, 0), "Too many connections, try again later.")),
+                    Phase::Connect => {
+                        Answer::close(Reply::new(421, (4, 7, 0), "Too many connections, try again later."))
+                    }
                     _ => Answer::refuse(Reply::new(452, (4, 4, 5), "Rate limit exceeded, try again later.")),
                 };
             }

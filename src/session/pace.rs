@@ -104,7 +104,8 @@ impl Pace {
             return Ok(left.min(bounds.timeout));
         }
         // What has come is good for so long; then more must be there.
-        let good_for = bounds.content_grace + Duration::from_millis((self.received - self.from).saturating_mul(1000) / rate);
+        let good_for =
+            bounds.content_grace + Duration::from_millis((self.received - self.from).saturating_mul(1000) / rate);
         let until_slow = good_for.checked_sub(taken).filter(|rest| !rest.is_zero()).ok_or(Overdue::Slow)?;
         Ok(left.min(bounds.timeout).min(until_slow))
     }

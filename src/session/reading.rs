@@ -123,9 +123,8 @@ impl<S: Services> Session<S> {
         let Session { connection, server, commits, member, floor, held, .. } = self;
         let intake = server.intake();
         let into_space = !intake.space().is_empty();
-        let mut commit = pin!(async {
-            if is_waiting_for_commit { commits.ended().await } else { std::future::pending().await }
-        });
+        let mut commit =
+            pin!(async { if is_waiting_for_commit { commits.ended().await } else { std::future::pending().await } });
         let mut read = pin!(async {
             if into_space {
                 let octets = connection.read(intake.space()).await;
