@@ -30,6 +30,7 @@ pub mod lookup;
 pub mod mail;
 pub mod observe;
 pub mod policy;
+pub mod queue;
 pub mod report;
 pub mod scheduler;
 pub mod schema;

@@ -97,6 +97,18 @@ pub const ROUTED_GROUPS_MAX: usize = 64;
 pub const TRANSACTION_RECIPIENTS_MAX: usize = 1000;
 /// Messages moved out of a lane that backs off, per turn.
 pub const LANE_DEFERRALS_PER_TURN: usize = 1024;
+/// A lane whose next hop is in trouble rests at least this long, doubling with each failure.
+pub const LANE_BACK_OFF_MIN: Duration = Duration::from_secs(30);
+/// A lane rests at most this long before it is tried with one message.
+pub const LANE_BACK_OFF_MAX: Duration = Duration::from_secs(15 * 60);
+/// How long the trouble of a lane is remembered after its rest when nothing is ready in it.
+pub const LANE_MEMORY: Duration = Duration::from_secs(10 * 60);
+/// Failures in a row that make a lane rest which has worked before.
+pub const LANE_FAILURES_MIN: u32 = 2;
+/// Lanes looked at for ones to forget when there are as many as there may be.
+pub const LANES_FORGOTTEN_PER_CALL: usize = 256;
+/// Candidates that one call may find stopped by a limit before it gives up the turn.
+pub const CANDIDATES_PER_CALL: usize = 64;
 /// Messages on one page of a queue listing.
 pub const LIST_PAGE_MAX: usize = 1000;
 /// Entries looked at for one page of a queue listing: a filter that matches little answers with a cursor.

@@ -6,10 +6,12 @@
 pub mod budget;
 pub mod ids;
 pub mod limits;
+pub mod rank;
 pub mod rate;
 pub mod time;
 
 pub use budget::{Budget, Reservation};
 pub use ids::{MessageId, RecipientIndex, RecipientKey, ShardId, StreamId};
+pub use rank::Rank;
 pub use rate::Rate;
-pub use time::{Monotonic, WallTime};
+pub use time::{Monotonic, Now, WallTime};

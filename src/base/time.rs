@@ -14,6 +14,36 @@ pub struct Monotonic(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct WallTime(pub u64);
 
+/// Both clocks, read together once per turn. A deadline is mapped from one to the other only when it comes from
+/// the disk or goes there, so that a step of the wall clock moves none that is in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Deadlines in memory.
+    pub mono: Monotonic,
+    /// What is written and shown.
+    pub wall: WallTime,
+}
+
+impl Now {
+    /// The monotonic time of `at`, in microseconds; negative for what was before this process.
+    pub fn micros_of(self, at: WallTime) -> i64 {
+        let ahead = i128::from(at.0) - i128::from(self.wall.0);
+        let micros = i128::from(self.mono.0) + ahead * 1000;
+        micros.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+    }
+
+    /// The wall time of the monotonic time `micros`.
+    pub fn wall_of(self, micros: i64) -> WallTime {
+        let ahead = (i128::from(micros) - i128::from(self.mono.0)) / 1000;
+        WallTime((i128::from(self.wall.0) + ahead).clamp(0, i128::from(u64::MAX)) as u64)
+    }
+
+    /// The monotonic time in microseconds.
+    pub fn micros(self) -> i64 {
+        i64::try_from(self.mono.0).unwrap_or(i64::MAX)
+    }
+}
+
 impl Monotonic {
     /// Later than every deadline.
     pub const FAR: Monotonic = Monotonic(u64::MAX);

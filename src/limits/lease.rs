@@ -1,10 +1,9 @@
 //! The other side: what this shard holds of keys that others own.
 
-use super::message::Rank;
 use super::meter::{Limit, ns};
 use super::shard::{Patience, Ticket};
-use crate::base::Monotonic;
 use crate::base::limits::LEASE_UNUSED;
+use crate::base::{Monotonic, Rank};
 
 /// One who waits here for an answer about a key.
 #[derive(Debug, Clone, Copy)]

@@ -4,27 +4,7 @@ use std::time::Duration;
 
 use super::key::LimitKey;
 use super::meter::Limit;
-use crate::base::Monotonic;
-use crate::base::limits::PRIORITY_AGEING;
-
-/// Order among those who wait for one limit: the lower goes first. It is the time since which one waits,
-/// moved back for a high priority and forward for a low one, so that priority ages into patience.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Rank(i64);
-
-impl Rank {
-    /// The rank of what waits since `since` with an MT-PRIORITY of -9 to 9.
-    pub fn new(since: Monotonic, priority: i8) -> Rank {
-        let step = i64::try_from(PRIORITY_AGEING.as_micros()).unwrap_or(i64::MAX);
-        let since = i64::try_from(since.0).unwrap_or(i64::MAX);
-        Rank(since.saturating_sub(step.saturating_mul(i64::from(priority))))
-    }
-
-    /// The rank of what entered at `since`, in microseconds that may lie before this process.
-    pub fn micros(self) -> i64 {
-        self.0
-    }
-}
+use crate::base::Rank;
 
 /// One thing said about one key. Which way it goes is given by the kind.
 #[derive(Debug, Clone, PartialEq, Eq)]

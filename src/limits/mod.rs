@@ -25,6 +25,6 @@ mod shard;
 mod simulation;
 
 pub use key::{KeyBuilder, KeyMaker, LimitKey};
-pub use message::{Item, Rank};
+pub use message::Item;
 pub use meter::Limit;
 pub use shard::{Ask, Limits, Patience, Permit, Request, Ticket, Verdict};

@@ -4,11 +4,10 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::key::LimitKey;
-use super::message::Rank;
 use super::meter::{Limit, Meter, ns, slack_ns};
 use super::shard::Ticket;
-use crate::base::Monotonic;
 use crate::base::limits::{LIMIT_EVICTION_STEPS, LIMIT_KEYS_MAX};
+use crate::base::{Monotonic, Rank};
 
 /// Who waits for a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,13 +9,13 @@ use smallvec::SmallVec;
 
 use super::key::LimitKey;
 use super::lease::{Lease, Waiter};
-use super::message::{Item, Rank};
+use super::message::Item;
 use super::meter::{Limit, ns, slack_ns};
 use super::owned::{OwnedTable, Reserved, Waiting, Who};
 use crate::base::limits::{
     LEASE_AMOUNT_MAX, LEASE_KEPT, LEASE_UNUSED, LEASES_MAX, LIMIT_KEYS_MAX, LIMIT_WAITERS_MAX, REFUSAL_VALID,
 };
-use crate::base::{Monotonic, ShardId};
+use crate::base::{Monotonic, Rank, ShardId};
 
 /// The least that a deadline lies ahead: a turn never waits for itself.
 const MOMENT: Duration = Duration::from_micros(1);
