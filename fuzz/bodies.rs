@@ -1,0 +1,197 @@
+//! What the fuzz targets do with an input: plain functions that panic when something does not hold.
+//!
+//! Included by the targets of cargo-fuzz and by `tests/fuzz_corpus.rs`. A new target is a function
+//! here, a row in [`TARGETS`], a file in `fuzz_targets/`, a `[[bin]]` and a folder in `corpus/`.
+
+use posthaste::base::WallTime;
+use posthaste::mail::{ContentFacts, ForwardPath, Reply, ReversePath};
+use posthaste::smtp::command::{Command, Verb};
+use posthaste::smtp::content::{BareLineEnds, ContentScanner};
+use posthaste::smtp::extensions::{Extensions, PeerExtensions};
+use posthaste::smtp::line::{BareLf, LineSplitter, Step};
+use posthaste::smtp::proxy::{self, Proxy};
+use posthaste::smtp::reply::{self, ReplyError, ReplyParser};
+use posthaste::smtp::stuff::Stuffer;
+
+/// Every target by its name.
+pub const TARGETS: &[(&str, fn(&[u8]))] =
+    &[("command", command), ("content", content), ("proxy", proxy_header), ("reply", replies)];
+
+/// Runs the target of that name.
+pub fn run(name: &str, input: &[u8]) {
+    let (_, body) = TARGETS.iter().find(|(known, _)| *known == name).expect("a row in TARGETS");
+    body(input);
+}
+
+/// A stream of commands: cut anywhere it gives the same lines, and every line a command or a reply.
+fn command(input: &[u8]) {
+    for bare_lf in [BareLf::Refuse, BareLf::Accept] {
+        let whole = lines(input, input.len(), bare_lf);
+        let cut = input.first().map_or(0, |&b| usize::from(b)) % (input.len() + 1);
+        assert_eq!(whole, lines(input, cut, bare_lf), "cut at {cut}");
+        for line in whole.iter().flatten() {
+            one_command(line);
+        }
+    }
+}
+
+/// The lines of a stream that arrives in two reads; none for a fault.
+fn lines(input: &[u8], cut: usize, bare_lf: BareLf) -> Vec<Option<Vec<u8>>> {
+    let mut splitter = LineSplitter::new(bare_lf);
+    let (mut found, mut held) = (Vec::new(), Vec::new());
+    for read in [&input[..cut], &input[cut..]] {
+        held.extend_from_slice(read);
+        loop {
+            let consumed = match splitter.next(&held) {
+                Step::Line { text, consumed } => {
+                    found.push(Some(text.to_vec()));
+                    consumed
+                }
+                Step::Fault { consumed, .. } => {
+                    found.push(None);
+                    consumed
+                }
+                Step::More { consumed } => {
+                    held.drain(..consumed);
+                    break;
+                }
+            };
+            held.drain(..consumed);
+        }
+    }
+    found
+}
+
+fn one_command(line: &[u8]) {
+    let now = WallTime(1_795_386_600_000);
+    match Command::parse(line) {
+        Err(e) => one_line(&e.reply()),
+        Ok(command) => {
+            assert_eq!(Verb::of(line), Some(command.verb()));
+            match command {
+                Command::Mail(mail) => {
+                    let path = mail.reverse_path();
+                    let printed = format!("<{}>", path.as_str());
+                    assert_eq!(ReversePath::parse(&printed, mail.arguments.smtputf8), Ok(path));
+                    let parameters = mail.arguments.to_parameters(now);
+                    let texts = [&parameters.envid, &parameters.solicit];
+                    assert!(!texts.into_iter().flatten().any(|text| text.chars().any(char::is_control)));
+                    if let Err(e) = Extensions::default().check_mail(&mail.arguments, true, now) {
+                        one_line(&e.reply());
+                    }
+                }
+                Command::Rcpt(rcpt) => {
+                    let path = rcpt.forward_path();
+                    assert_eq!(ForwardPath::parse(&format!("<{}>", path.as_str()), true), Ok(path));
+                    if let Some(original) = rcpt.arguments.original {
+                        assert!(!original.to_original().address.chars().any(char::is_control));
+                    }
+                }
+                Command::Xclient(arguments) => assert!(arguments.attributes().count() > 0),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn one_line(reply: &Reply) {
+    let mut wire = Vec::new();
+    reply.write_to(&mut wire);
+    assert!(reply.is_permanent() && wire.ends_with(b"\r\n"));
+    assert!(!wire[..wire.len() - 2].iter().any(|b| matches!(b, b'\r' | b'\n' | 0)));
+}
+
+/// Content of DATA: ends where the definition says, says the same however it is cut, and survives
+/// being stuffed and read again.
+fn content(input: &[u8]) {
+    let Some((&seed, input)) = input.split_first() else { return };
+    let policy = [BareLineEnds::Reject, BareLineEnds::Normalize, BareLineEnds::Allow][usize::from(seed) % 3];
+    let cut = usize::from(seed) * 7 % (input.len() + 1);
+    let whole = scan(input, input.len(), policy);
+    assert_eq!(whole, scan(input, cut, policy), "cut at {cut}");
+
+    let lined = [b"\r\n", input].concat();
+    let end = lined.windows(5).position(|window| window == b"\r\n.\r\n").map(|at| at + 3);
+    assert_eq!(whole.end, end, "only CRLF . CRLF ends content");
+    if end.is_none() || whole.facts.has_bare_cr || whole.facts.has_bare_lf {
+        return;
+    }
+    let (mut wire, mut stuffer) = (Vec::new(), Stuffer::new());
+    stuffer.push(&whole.content, |slice| wire.extend_from_slice(slice));
+    wire.extend_from_slice(stuffer.end());
+    let again = scan(&wire, wire.len(), BareLineEnds::Reject);
+    assert_eq!(again.end, Some(wire.len()));
+    assert_eq!(again.content, whole.content);
+    assert_eq!(again.facts, whole.facts);
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Scanned {
+    content: Vec<u8>,
+    end: Option<usize>,
+    facts: ContentFacts,
+}
+
+fn scan(input: &[u8], cut: usize, policy: BareLineEnds) -> Scanned {
+    let mut scanner = ContentScanner::new(policy);
+    let (mut content, mut end) = (Vec::new(), None);
+    let first = scanner.scan(&input[..cut], |slice| content.extend_from_slice(slice));
+    if first.is_end {
+        end = Some(first.consumed);
+    } else {
+        let second = scanner.scan(&input[first.consumed..], |slice| content.extend_from_slice(slice));
+        if second.is_end {
+            end = Some(first.consumed + second.consumed);
+        }
+    }
+    let facts = scanner.finish(|slice| content.extend_from_slice(slice));
+    Scanned { content, end, facts }
+}
+
+/// What a load balancer says: more octets change no decision.
+fn proxy_header(input: &[u8]) {
+    let cut = input.last().map_or(0, |&b| usize::from(b)) % (input.len() + 1);
+    match (proxy::parse(&input[..cut]), proxy::parse(input)) {
+        (Proxy::More, _) => {}
+        (early, late) => assert_eq!(early, late, "cut at {cut}"),
+    }
+}
+
+/// Replies of a peer: the same however they are cut, harmless, and printed as they were read.
+fn replies(input: &[u8]) {
+    let cut = input.first().map_or(0, |&b| usize::from(b)) % (input.len() + 1);
+    let whole = read_replies(input, input.len());
+    assert_eq!(whole, read_replies(input, cut), "cut at {cut}");
+    for reply in &whole.0 {
+        assert!((200..600).contains(&reply.code));
+        assert!(!reply.text.chars().any(|c| c.is_control() && c != '\n'));
+        let _ = PeerExtensions::parse(reply);
+        let mut wire = Vec::new();
+        reply.write_to(&mut wire);
+        let printed = read_replies(&wire, wire.len());
+        assert_eq!((printed.0.len(), printed.1), (1, None), "what we print is one reply");
+        assert_eq!(printed.0[0].code, reply.code);
+    }
+}
+
+fn read_replies(input: &[u8], cut: usize) -> (Vec<Reply>, Option<ReplyError>) {
+    let mut parser = ReplyParser::new();
+    let (mut found, mut held) = (Vec::new(), Vec::new());
+    for read in [&input[..cut], &input[cut..]] {
+        held.extend_from_slice(read);
+        loop {
+            match parser.parse(&held) {
+                Ok(reply::Step::Reply { reply, consumed }) => {
+                    found.push(reply);
+                    held.drain(..consumed);
+                }
+                Ok(reply::Step::More { consumed }) => {
+                    held.drain(..consumed);
+                    break;
+                }
+                Err(e) => return (found, Some(e)),
+            }
+        }
+    }
+    (found, None)
+}
