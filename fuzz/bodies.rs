@@ -13,8 +13,11 @@ use posthaste::smtp::proxy::{self, Proxy};
 use posthaste::smtp::reply::{self, ReplyError, ReplyParser};
 use posthaste::smtp::stuff::Stuffer;
 
+/// What is done with an input.
+pub type Body = fn(&[u8]);
+
 /// Every target by its name.
-pub const TARGETS: &[(&str, fn(&[u8]))] =
+pub const TARGETS: &[(&str, Body)] =
     &[("command", command), ("content", content), ("proxy", proxy_header), ("reply", replies)];
 
 /// Runs the target of that name.

@@ -46,11 +46,11 @@ impl Settings {
                     .default(Size(default.returned_bytes_max as u64))
                     .bytes(),
             };
-            if !settings.from_address.is_empty() {
-                if let Err(error) = crate::mail::Mailbox::parse(&settings.from_address, true) {
-                    let fault = s.fault_at("from-address", FaultKind::Value, "wrong value for `report.dsn.from-address`");
-                    s.report(fault.found(format!("\"{}\": {error}", settings.from_address)).expected("a mail address"));
-                }
+            if !settings.from_address.is_empty()
+                && let Err(error) = crate::mail::Mailbox::parse(&settings.from_address, true)
+            {
+                let fault = s.fault_at("from-address", FaultKind::Value, "wrong value for `report.dsn.from-address`");
+                s.report(fault.found(format!("\"{}\": {error}", settings.from_address)).expected("a mail address"));
             }
             settings
         })

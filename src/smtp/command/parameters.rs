@@ -226,7 +226,7 @@ impl<'a> OriginalRecipientRef<'a> {
     /// The original recipient on its own, decoded.
     pub fn to_original(&self) -> OriginalRecipient {
         OriginalRecipient {
-            kind: CompactString::from(self.kind).to_lowercase().into(),
+            kind: CompactString::from(self.kind).to_lowercase(),
             address: self.decode().unwrap_or_default().into(),
         }
     }
