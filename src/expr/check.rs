@@ -69,8 +69,8 @@ impl Typed {
         }
     }
 
-    /// Seconds as milliseconds.
-    fn milliseconds(self) -> Typed {
+    /// Seconds as milliseconds: what durations are compared with, added to and read from.
+    pub fn milliseconds(self) -> Typed {
         if self.kind != Type::Seconds {
             return self;
         }
@@ -79,10 +79,6 @@ impl Typed {
         Typed { part: Part::Binary(Binary::Multiply, self.into(), thousand.into()), kind: Type::Duration, span }
     }
 
-    /// The part as a setting of durations takes it.
-    pub fn as_duration(self) -> Typed {
-        self.milliseconds()
-    }
 }
 
 pub(super) fn shorten(text: &str) -> String {

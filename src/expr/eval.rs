@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::ast::CaptureName;
 use super::functions::{self, Arguments, Function, Nature};
 use super::program::{Program, Step};
-use super::scope::{Answer, EvalError, QueryKind, Question, Scope, Stop};
+use super::scope::{Answer, EffectPlace, EvalError, QueryKind, Question, Scope, Stop};
 use super::value::{self, Number, Str, Value};
 
 /// Deeper stacks than this are rare enough to allocate.
@@ -192,7 +192,7 @@ impl<'a, S: Scope + ?Sized> Machine<'a, S> {
         let arguments = Arguments(self.stack.get(start..).unwrap_or(&[]));
         let result = match function.nature() {
             Nature::Pure => functions::call(function, arguments)?,
-            Nature::Lookup => lookup(self.scope, function, arguments, at),
+            Nature::Lookup => lookup(self.scope, function, arguments, (std::ptr::from_ref(self.program).addr(), at)),
             Nature::Question => query(self.scope, arguments)?,
         };
         self.stack.truncate(start);
@@ -205,7 +205,7 @@ fn lookup<'a, S: Scope + ?Sized>(
     scope: &'a S,
     function: Function,
     arguments: Arguments<'_, 'a>,
-    place: usize,
+    place: EffectPlace,
 ) -> Value<'a> {
     let lookups = scope.lookups();
     let name = arguments.value(0);

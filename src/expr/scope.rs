@@ -117,13 +117,18 @@ pub enum Answer {
     Failed,
 }
 
-/// The answers and effects of one evaluation of one expression. Start each evaluation with a new one.
+/// The answers to the questions of one decision, and the effects that its expressions had. A decision may
+/// evaluate several expressions, and each again after every answer: an effect happens once for each place
+/// in each expression. Start the next decision with a new one.
 #[derive(Debug, Default)]
 pub struct Answers {
     answers: Vec<(Question, Answer)>,
     /// Results of `key_set` and `counter_incr` by place, so that evaluating again does not repeat them.
-    effects: RefCell<Vec<(usize, i64)>>,
+    effects: RefCell<Vec<(EffectPlace, i64)>>,
 }
+
+/// Where an effect happens: the address of its program, which tells programs apart, and the step in it.
+pub(super) type EffectPlace = (usize, usize);
 
 impl Answers {
     /// Nothing is answered yet.
@@ -140,8 +145,8 @@ impl Answers {
         self.answers.iter().find(|(asked, _)| asked == question).map(|(_, answer)| answer)
     }
 
-    /// The effect at a place of the program, which happens once.
-    pub(super) fn once(&self, place: usize, effect: impl FnOnce() -> i64) -> i64 {
+    /// The effect at a place of a program, which happens once.
+    pub(super) fn once(&self, place: EffectPlace, effect: impl FnOnce() -> i64) -> i64 {
         let known = self.effects.borrow().iter().find(|(at, _)| *at == place).map(|&(_, result)| result);
         known.unwrap_or_else(|| {
             let result = effect();

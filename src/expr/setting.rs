@@ -278,10 +278,10 @@ impl<'e, T: Target> Builder<'e, T> {
     }
 
     fn otherwise(&mut self, value: &Scalar<'_>, place: Place) {
-        if let Some(value) = self.result(value, place) {
-            if !self.is_closed {
-                self.close(&value);
-            }
+        if let Some(value) = self.result(value, place)
+            && !self.is_closed
+        {
+            self.close(&value);
         }
     }
 
@@ -304,7 +304,7 @@ impl<'e, T: Target> Builder<'e, T> {
     /// A checked value that fits the setting.
     fn result(&mut self, value: &Scalar<'_>, place: Place) -> Option<Typed> {
         let typed = self.check(value, place)?;
-        let typed = if T::KIND == Kind::Duration { typed.as_duration() } else { typed };
+        let typed = if T::KIND == Kind::Duration { typed.milliseconds() } else { typed };
         if let Some(finding) = unfit::<T>(&typed) {
             self.faults.push(finding.at(place));
         }

@@ -85,7 +85,7 @@ impl Model {
 }
 
 fn finite(n: f64) -> Model {
-    Float(if n.is_nan() { 0.0 } else { n.max(f64::MIN).min(f64::MAX) })
+    Float(if n.is_nan() { 0.0 } else { n.clamp(f64::MIN, f64::MAX) })
 }
 
 fn truth(is: bool) -> Model {
@@ -273,7 +273,7 @@ impl Grower<'_> {
                 None => Node::Name(["rcpt", "sender_domain", "listener", "helo_domain"][usize::from(n) % 4].into()),
             },
             Sort::Truth if n < 8 => Node::Name("is_tls".into()),
-            Sort::Truth => Node::Bool(n % 2 == 0),
+            Sort::Truth => Node::Bool(n & 1 == 0),
             Sort::List if n < 8 => Node::Name("recipients".into()),
             Sort::List => Node::List(Vec::new()),
         };
