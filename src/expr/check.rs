@@ -11,9 +11,10 @@ use super::ast::{Binary, CaptureName, Node, Span, Tree, Unary};
 use super::environment::{Environment, Names};
 use super::fault::{Finding, did_you_mean};
 use super::functions::{self, Argument, Arguments, FORMS, Function, Nature};
-use super::value::{self, Type, Value};
+use super::value::{self, Str, Type, Value};
 use super::variable::{Stage, Variable};
 use crate::base::limits::REGEX_BYTES_MAX;
+use crate::mail::address::domain_key;
 
 /// A checked part.
 #[derive(Debug, Clone)]
@@ -246,6 +247,10 @@ impl<'e> Checker<'e> {
             Binary::And | Binary::Or | Binary::Xor => Type::Bool,
             Binary::Add => sum_type(left.kind, right.kind),
             _ if op.is_comparison() => {
+                if matches!(op, Binary::Equal | Binary::NotEqual) {
+                    normalise_domain(&left, &mut right);
+                    normalise_domain(&right, &mut left);
+                }
                 self.require_comparable(op, &left, &right);
                 Type::Bool
             }
@@ -443,6 +448,15 @@ fn mismatch(text: &Typed, other: &Typed) -> Option<Finding> {
         return Some(Finding::new(text.span, text.describe(), &expected).hint(hint));
     }
     None
+}
+
+/// A constant that is compared with a domain takes the form that domains have.
+fn normalise_domain(domain: &Typed, other: &mut Typed) {
+    if let (Part::Variable(Variable::SenderDomain | Variable::RcptDomain), Part::Constant(Value::Text(text))) =
+        (&domain.part, &mut other.part)
+    {
+        *text = Str::Owned(domain_key(text).into());
+    }
 }
 
 fn fold_binary(op: Binary, left: &Typed, right: &Typed) -> Option<Value<'static>> {

@@ -104,7 +104,7 @@ struct Form<'c> {
 }
 
 fn form<'c>(cell: &Cell<'c>) -> Form<'c> {
-    let items = cell.items().unwrap_or_default();
+    let items = elements(cell).unwrap_or_default();
     if items.iter().all(|item| item.node().as_table().is_none()) {
         let source = plain(cell).map(Source::Value);
         return Form { is_sound: source.is_some(), source, elements: Vec::new() };
@@ -114,6 +114,17 @@ fn form<'c>(cell: &Cell<'c>) -> Form<'c> {
     let (elements, branches) =
         read.into_iter().enumerate().filter_map(|(element, branch)| Some((element, branch?))).unzip();
     Form { source: Some(Source::Branches(branches)), elements, is_sound }
+}
+
+/// The elements of an array, or of a table whose keys are positions: `key.0.if`, `key.0.then`, `key.1.else`.
+fn elements<'c>(cell: &Cell<'c>) -> Option<Vec<Cell<'c>>> {
+    if let Some(items) = cell.items() {
+        return Some(items);
+    }
+    let position = |(entry, value): (&Entry, Cell<'c>)| Some((entry.key.parse::<u32>().ok()?, value));
+    let mut positions = cell.entries()?.into_iter().map(position).collect::<Option<Vec<_>>>()?;
+    positions.sort_by_key(|(position, _)| *position);
+    Some(positions.into_iter().map(|(_, value)| value).collect())
 }
 
 fn branch<'c>(cell: &Cell<'c>) -> Option<Branch<'c>> {
@@ -168,7 +179,7 @@ fn scalar<'c>(cell: &Cell<'c>) -> Option<Scalar<'c>> {
 fn tell(cell: &Cell<'_>, form: &Form<'_>, fault: ExprFault) {
     let element = |branch: usize| {
         let element = form.elements.get(branch).copied().unwrap_or(branch);
-        cell.items().and_then(|items| items.into_iter().nth(element))
+        elements(cell).and_then(|items| items.into_iter().nth(element))
     };
     let part = |branch: usize, key: &str| {
         element(branch)?.entries()?.into_iter().find(|(entry, _)| entry.key == key).map(|(_, value)| value)
