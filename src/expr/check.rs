@@ -79,7 +79,6 @@ impl Typed {
         let thousand = Typed { part: Part::Constant(Value::Integer(1000)), kind: Type::Integer, span };
         Typed { part: Part::Binary(Binary::Multiply, self.into(), thousand.into()), kind: Type::Duration, span }
     }
-
 }
 
 pub(super) fn shorten(text: &str) -> String {
