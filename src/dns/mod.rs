@@ -21,6 +21,8 @@ mod fixed;
 mod hickory;
 mod records;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 use std::cell::RefCell;
@@ -97,13 +99,3 @@ impl Resolver {
 
 /// An answer and how long it may be kept.
 type Timed = (Answer, Duration);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_resolver_is_small_to_hand_around() {
-        assert_eq!(std::mem::size_of::<Resolver>(), std::mem::size_of::<usize>());
-    }
-}
