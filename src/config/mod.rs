@@ -8,9 +8,11 @@
 //! answered with a default. Must never be added: a knob that its room does not define, anything that acts on a setting.
 
 mod defaults;
+mod delivery;
 mod diff;
 mod file;
 mod foreign;
+mod names;
 mod reference;
 mod resolve;
 mod server;

@@ -51,8 +51,8 @@ mod tests {
     fn the_reference_can_be_uncommented() {
         struct Pem;
         impl crate::schema::Environment for Pem {
-            fn variable(&self, _: &str) -> Option<String> {
-                None
+            fn variable(&self, name: &str) -> Option<String> {
+                Some(name.to_owned())
             }
             fn file(&self, path: &str) -> Result<String, String> {
                 let what = if path.ends_with(".key") { "PRIVATE KEY" } else { "CERTIFICATE" };
@@ -61,6 +61,7 @@ mod tests {
         }
         let bare = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with([' ', '#'])).map(str::to_owned);
         let text: String = reference().lines().filter_map(bare).map(|line| line + "\n").collect();
+        let text = text.replace("[queue.source-ip.ID]", "[queue.source-ip.\"192.0.2.1\"]");
         assert!(text.lines().count() > 50);
         if let Err(refused) = super::super::load_text("reference", &text, &Pem) {
             let is_pair = |fault: &crate::schema::Fault| {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::file::host_name;
 use super::foreign;
+use super::names;
 use super::server::{self, ServerSettings};
 use crate::schema::{Document, Fault, FaultKind, Findings, Reader, Section};
-use crate::{control, dns, limits, listener, lookup, observe, policy, report, scheduler, session, spool};
+use crate::{control, delivery, dns, limits, listener, lookup, observe, policy, report, scheduler, session, spool};
 
 /// One checked configuration. Immutable: a reload makes another.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct Config {
     pub limits: limits::settings::Settings,
     /// When recipients are tried.
     pub scheduler: scheduler::Settings,
+    /// How mail leaves.
+    pub delivery: Arc<delivery::settings::Settings>,
     /// Delivery status notifications.
     pub report: report::settings::Settings,
     /// Who and what is known here.
@@ -57,13 +60,14 @@ pub(super) fn resolve(document: &Document) -> (Config, Findings) {
 pub(super) fn read(root: &Section<'_>) -> Config {
     let machine_name = root.fact("server.hostname").unwrap_or("localhost").to_owned();
     let server = server::read(root, &machine_name);
-    let queue = root.table("queue", "The queue and what leaves it.", read_queue);
+    let queue = root.table("queue", "The queue and what leaves it.", |s| read_queue(s, &server));
     let session = root.table("session", "What a client may do at each stage, and how much of it.", |s| {
         super::session::read(s, &server.settings, queue.inbound)
     });
     let config = Config {
         limits: queue.limits,
         scheduler: queue.scheduler,
+        delivery: Arc::new(queue.delivery),
         policy: session.policy,
         session: session.session,
         server: server.settings,
@@ -94,12 +98,18 @@ struct Queue {
     inbound: Vec<policy::InboundLimiter>,
     limits: limits::settings::Settings,
     scheduler: scheduler::Settings,
+    delivery: delivery::settings::Settings,
 }
 
-fn read_queue(s: &Section<'_>) -> Queue {
+fn read_queue(s: &Section<'_>, server: &server::Server) -> Queue {
     let (inbound, outbound) =
         s.table("limiter", "", |s| (super::session::read_limiters(s), limits::settings::Limiter::read_all(s)));
-    Queue { inbound, limits: limits::settings::Settings::read(s, outbound), scheduler: scheduler::Settings::read(s) }
+    Queue {
+        inbound,
+        limits: limits::settings::Settings::read(s, outbound),
+        scheduler: scheduler::Settings::read(s),
+        delivery: super::delivery::read(s, &server.settings, &server.listeners),
+    }
 }
 
 /// The directories and lists, built: what is wrong with them shows only then.
@@ -124,6 +134,7 @@ fn check(root: &Section<'_>, config: &Config) {
     if root.is_describing() {
         return;
     }
+    names::check(root, config);
     check_listeners(root, config);
     check_certificates(root, config);
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::server::ServerSettings;
 use crate::base::limits::RECIPIENTS_MAX;
-use crate::expr::{Expr, Mapping, Stage, Target, compiled_by, expression, expression_now};
+use crate::expr::{Expr, Mapping, Stage, Target, compiled_by, expression, expression_now, size_expression};
 use crate::policy::settings::{Connect, Data, Ehlo, Errors, Extensions, Mail, Rcpt};
 use crate::policy::{self, InboundLimiter, LimiterKey};
 use crate::schema::{Kind, Section, Size, kinds};
@@ -37,6 +37,11 @@ impl Keys<'_, '_> {
     /// A key that may ask the DNS.
     fn waiting<T: Target>(&self, name: &'static str, doc: &'static str, toml: &'static str, fallback: T) -> Expr<T> {
         self.section.knob(name, expression(self.stage, fallback)).doc(doc).default_toml(toml)
+    }
+
+    /// A size that is known at once.
+    fn size<T: Target>(&self, name: &'static str, doc: &'static str, toml: &'static str, fallback: T) -> Expr<T> {
+        self.section.knob(name, size_expression(self.stage, fallback)).doc(doc).default_toml(toml)
     }
 
     fn is(&self, name: &'static str, doc: &'static str, value: bool) -> Expr<bool> {
@@ -70,7 +75,7 @@ pub(super) fn read(s: &Section<'_>, server: &ServerSettings, limiters: Vec<Inbou
             "\"10m\"",
             Some(Duration::from_secs(600)),
         ),
-        transfer_limit: at.now(
+        transfer_limit: at.size(
             "transfer-limit",
             "Octets received in one session; then 452 4.7.28. false for no limit. Trusted networks are not concerned.",
             "262144000",
@@ -255,7 +260,7 @@ fn read_data(s: &Section<'_>) -> (Data, Duration, u32) {
                 "false",
                 None,
             ),
-            offered.now(
+            offered.size(
                 "size",
                 "Octets of a message, as SIZE says in EHLO; more are 552 5.3.4. 0 for no limit.",
                 "104857600",

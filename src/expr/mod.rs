@@ -33,7 +33,7 @@ mod variable;
 pub use ast::Span;
 pub use environment::{Environment, Names};
 pub use fault::{ExprFault, Place};
-pub use reading::{compiled_by, expression, expression_at_earliest, expression_now};
+pub use reading::{compiled_by, expression, expression_at_earliest, expression_now, size_expression};
 pub use scope::{Answer, Answers, EvalError, Lookups, NoLookups, QueryKind, Question, Scope, Stop};
 pub use setting::{Branch, Expr, Scalar, Source};
 pub use target::{Keyword, Kind, Mapping, Target, Texts};

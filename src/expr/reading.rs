@@ -4,6 +4,7 @@ use compact_str::CompactString;
 
 use super::{Branch, Environment, Expr, ExprFault, Names, Place, Scalar, Source, Stage, Str, Target, Value};
 use crate::schema::document::{Entry, Value as Toml};
+use crate::schema::quantity::parse_size;
 use crate::schema::{Cell, FaultKind, Kind};
 
 /// Lists that defaults ask for. Where the file does not have them they know no key.
@@ -18,6 +19,36 @@ pub fn expression<T: Target>(stage: Stage, fallback: T) -> Kind<Expr<T>> {
 /// The same for a key that must be known at once: it may not ask the DNS.
 pub fn expression_now<T: Target>(stage: Stage, fallback: T) -> Kind<Expr<T>> {
     kind(stage, false, fallback)
+}
+
+/// [`expression_now`] for a size: where a plain value may stand, so may `"100MB"`.
+pub fn size_expression<T: Target>(stage: Stage, fallback: T) -> Kind<Expr<T>> {
+    let (what, constant) = (format!("expression (stage {}) for a size", stage.name), fallback.clone());
+    let compile = move |source: &Source<'_>, environment: &Environment<'_>| {
+        let mut source = source.clone();
+        sizes_to_numbers(&mut source);
+        Expr::compile(&source, fallback.clone(), environment)
+    };
+    let read = move |cell: &Cell<'_>, _: &str| read_with(cell, stage, false, &compile);
+    Kind::new(what, "a size", read, |_| "…".to_owned(), move || Expr::constant(constant.clone()))
+}
+
+fn sizes_to_numbers(source: &mut Source<'_>) {
+    let convert = |value: &mut Scalar<'_>| {
+        let size = match value {
+            Scalar::Text(text) => parse_size(text).and_then(|bytes| i64::try_from(bytes).ok()),
+            _ => None,
+        };
+        if let Some(bytes) = size {
+            *value = Scalar::Integer(bytes);
+        }
+    };
+    match source {
+        Source::Value(value) => convert(value),
+        Source::Branches(branches) => {
+            branches.iter_mut().flat_map(|branch| [&mut branch.then, &mut branch.else_]).flatten().for_each(convert);
+        }
+    }
 }
 
 /// A key whose expression the caller compiles: `compile` is given the source and an environment of `stage`.

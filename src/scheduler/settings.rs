@@ -241,7 +241,7 @@ impl Strategy {
             ),
             tls: name(
                 "tls",
-                Stage::QUEUE_HOST,
+                Stage::QUEUE_RECIPIENT,
                 "The id of a [queue.tls.<id>].",
                 "[ { if = \"retry_num > 0 && last_error == 'tls'\", then = \"'invalid-tls'\" }, { else = \"'default'\" } ]",
                 "default",

@@ -687,6 +687,7 @@ fn prefixed(path: &str, label: &str) -> String {
 }
 
 /// One value that is being read, with the means to say what is wrong with it.
+#[derive(Clone)]
 pub struct Cell<'r> {
     reader: &'r Reader<'r>,
     node: &'r Node,
@@ -775,6 +776,11 @@ impl<'r> Cell<'r> {
     pub fn names(&self, path: &str) -> Vec<&'r str> {
         let table = self.reader.file.find(path).and_then(Node::as_table);
         table.map_or_else(Vec::new, |table| table.entries.iter().map(|entry| entry.key.as_str()).collect())
+    }
+
+    /// A fault of the value as a whole, for the caller to complete and report.
+    pub fn whole_fault(&self, kind: FaultKind, title: impl Into<String>) -> Fault {
+        Fault::new(kind, self.path.clone(), title).at(self.node.span.clone())
     }
 
     /// A fault of the form of the value.
