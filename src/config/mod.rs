@@ -13,6 +13,7 @@ mod diff;
 mod file;
 mod foreign;
 mod names;
+mod queue;
 mod reference;
 mod resolve;
 mod server;

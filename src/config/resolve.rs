@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::file::host_name;
 use super::foreign;
 use super::names;
+use super::queue;
 use super::server::{self, ServerSettings};
 use crate::schema::{Document, Fault, FaultKind, Findings, Reader, Section};
 use crate::{control, delivery, dns, limits, listener, lookup, observe, policy, report, scheduler, session, spool};
@@ -60,7 +61,8 @@ pub(super) fn resolve(document: &Document) -> (Config, Findings) {
 pub(super) fn read(root: &Section<'_>) -> Config {
     let machine_name = root.fact("server.hostname").unwrap_or("localhost").to_owned();
     let server = server::read(root, &machine_name);
-    let queue = root.table("queue", "The queue and what leaves it.", |s| read_queue(s, &server));
+    let queue =
+        root.table("queue", "The queue and what leaves it.", |s| queue::read(s, &server.settings, &server.listeners));
     let session = root.table("session", "What a client may do at each stage, and how much of it.", |s| {
         super::session::read(s, &server.settings, queue.inbound)
     });
@@ -91,25 +93,6 @@ pub(super) fn read(root: &Section<'_>) -> Config {
     foreign::accept(root);
     check(root, &config);
     config
-}
-
-/// What `[queue]` says.
-struct Queue {
-    inbound: Vec<policy::InboundLimiter>,
-    limits: limits::settings::Settings,
-    scheduler: scheduler::Settings,
-    delivery: delivery::settings::Settings,
-}
-
-fn read_queue(s: &Section<'_>, server: &server::Server) -> Queue {
-    let (inbound, outbound) =
-        s.table("limiter", "", |s| (super::session::read_limiters(s), limits::settings::Limiter::read_all(s)));
-    Queue {
-        inbound,
-        limits: limits::settings::Settings::read(s, outbound),
-        scheduler: scheduler::Settings::read(s),
-        delivery: super::delivery::read(s, &server.settings, &server.listeners),
-    }
 }
 
 /// The directories and lists, built: what is wrong with them shows only then.

@@ -1,5 +1,4 @@
-//! `[queue.virtual.<name>]`, `[queue.schedule.<id>]` and `[queue.strategy]`: when a recipient is tried, and by what
-//! names its route, connection and TLS are found.
+//! `[queue.virtual.<name>]`, `[queue.schedule.<id>]` and `queue.strategy.schedule`: when a recipient is tried.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,8 +15,8 @@ pub struct Settings {
     pub queues: BTreeMap<CompactString, VirtualQueue>,
     /// `queue.schedule.<id>`; `local`, `remote`, `dsn` and `report` are there in any case.
     pub schedules: BTreeMap<CompactString, Schedule>,
-    /// `queue.strategy`.
-    pub strategy: Strategy,
+    /// `queue.strategy.schedule` E (a recipient is due): the id of a schedule.
+    pub strategy_schedule: Expr<CompactString>,
 }
 
 /// `queue.virtual.<name>`.
@@ -49,19 +48,6 @@ pub enum End {
     Expire(Duration),
     /// `max-attempts`: after so many.
     Attempts(u32),
-}
-
-/// `queue.strategy`: names, evaluated when a recipient is due.
-#[derive(Debug, Clone)]
-pub struct Strategy {
-    /// `schedule`: of `queue.schedule.<id>`.
-    pub schedule: Expr<CompactString>,
-    /// `route`: of `queue.route.<id>`.
-    pub route: Expr<CompactString>,
-    /// `connection`: of `queue.connection.<id>`.
-    pub connection: Expr<CompactString>,
-    /// `tls`: of `queue.tls.<id>`.
-    pub tls: Expr<CompactString>,
 }
 
 /// The virtual queues that are there in any case, with their `threads-per-node`.
@@ -116,13 +102,23 @@ impl Schedule {
 
 impl Default for Settings {
     fn default() -> Self {
-        defaults(Settings::read)
+        defaults(|queue| Settings::read(queue, queue.table("strategy", "", Settings::read_strategy)))
     }
 }
 
 impl Settings {
-    /// Reads `virtual`, `schedule` and `strategy` of `[queue]`.
-    pub fn read(queue: &Section<'_>) -> Settings {
+    /// Reads `schedule` of `[queue.strategy]`.
+    pub fn read_strategy(strategy: &Section<'_>) -> Expr<CompactString> {
+        strategy
+            .knob("schedule", expression(Stage::QUEUE_RECIPIENT, CompactString::const_new("remote")))
+            .doc("The id of a [queue.schedule.<id>].")
+            .default_toml(
+                "[ { if = \"is_local_domain('*', rcpt_domain)\", then = \"'local'\" }, { if = \"source == 'dsn'\", then = \"'dsn'\" }, { if = \"source == 'report'\", then = \"'report'\" }, { else = \"'remote'\" } ]",
+            )
+    }
+
+    /// Reads `virtual` and `schedule` of `[queue]`.
+    pub fn read(queue: &Section<'_>, strategy_schedule: Expr<CompactString>) -> Settings {
         let shipped = SHIPPED_QUEUES.iter().map(|(name, attempts_max)| {
             ((*name).into(), VirtualQueue { attempts_max: *attempts_max, ..VirtualQueue::default() })
         });
@@ -134,15 +130,12 @@ impl Settings {
         for (id, read) in queue.named("schedule", SCHEDULE_DOC, |s, _| Schedule::read(s, &queues)) {
             schedules.insert(id.into(), read);
         }
-        let strategy = queue.table("strategy", STRATEGY_DOC, Strategy::read);
-        Settings { queues, schedules, strategy }
+        Settings { queues, schedules, strategy_schedule }
     }
 }
 
 const VIRTUAL_DOC: &str = "A virtual queue, which schedules name; at most 8 octets long. local, remote, dsn and report are there in any case.";
 const SCHEDULE_DOC: &str = "When a recipient is tried again and when it is given up. local, remote, dsn and report are there in any case: retry 2m, 5m, 10m, 15m, 30m, 1h, 2h, notify 1d, 3d, expire 3d; dsn 15m, 30m, 1h, 2h, 10 attempts; report 30m, 1h, 2h, 8 attempts.";
-const STRATEGY_DOC: &str =
-    "By what names schedule, route, connection and TLS of a recipient are found; evaluated when it is due.";
 
 impl VirtualQueue {
     fn read(s: &Section<'_>, name: &str) -> VirtualQueue {
@@ -212,44 +205,6 @@ impl Schedule {
     }
 }
 
-impl Strategy {
-    fn read(s: &Section<'_>) -> Strategy {
-        let name = |name, stage, doc, toml, fallback: &'static str| {
-            s.knob(name, expression(stage, CompactString::const_new(fallback))).doc(doc).default_toml(toml)
-        };
-        Strategy {
-            schedule: name(
-                "schedule",
-                Stage::QUEUE_RECIPIENT,
-                "The id of a [queue.schedule.<id>].",
-                "[ { if = \"is_local_domain('*', rcpt_domain)\", then = \"'local'\" }, { if = \"source == 'dsn'\", then = \"'dsn'\" }, { if = \"source == 'report'\", then = \"'report'\" }, { else = \"'remote'\" } ]",
-                "remote",
-            ),
-            route: name(
-                "route",
-                Stage::QUEUE_RECIPIENT,
-                "The id of a [queue.route.<id>].",
-                "[ { if = \"is_local_domain('*', rcpt_domain)\", then = \"'local'\" }, { else = \"'mx'\" } ]",
-                "mx",
-            ),
-            connection: name(
-                "connection",
-                Stage::QUEUE_HOST,
-                "The id of a [queue.connection.<id>].",
-                "\"'default'\"",
-                "default",
-            ),
-            tls: name(
-                "tls",
-                Stage::QUEUE_RECIPIENT,
-                "The id of a [queue.tls.<id>].",
-                "[ { if = \"retry_num > 0 && last_error == 'tls'\", then = \"'invalid-tls'\" }, { else = \"'default'\" } ]",
-                "default",
-            ),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,7 +213,8 @@ mod tests {
     fn read(text: &str) -> (Settings, Vec<String>) {
         let (document, faults) = Document::parse("t", text);
         assert_eq!(faults, []);
-        let (settings, findings) = Reader::new(&document).read(|root| root.table("queue", "", Settings::read));
+        let (settings, findings) = Reader::new(&document)
+            .read(|root| root.table("queue", "", |s| Settings::read(s, Expr::constant("remote".into()))));
         (settings, findings.faults.into_iter().map(|fault| fault.title).collect())
     }
 
