@@ -71,7 +71,8 @@ impl Meter {
     pub(super) fn departure_ns(&self, rate: Rate, now: Monotonic) -> Option<u64> {
         rate.interval_ns()?;
         // A little lateness is made good, so that a slow loop does not lower the rate; a pause is not.
-        Some(self.at_ns.max(ns(now).saturating_sub(slack_ns())))
+        let is_late = self.at_ns.saturating_add(slack_ns()) >= ns(now);
+        Some(if is_late { self.at_ns } else { ns(now) })
     }
 
     /// Takes `n` departures from the next one on, and says when the first is.

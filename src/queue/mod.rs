@@ -29,6 +29,8 @@ mod list;
 mod names;
 mod recipients;
 mod ring;
+#[cfg(test)]
+mod tests;
 mod wheel;
 
 pub use entry::{Arrival, ArrivalRecipient, GroupId, GroupState, GroupView};

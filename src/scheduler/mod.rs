@@ -23,6 +23,8 @@ mod complete;
 mod lane;
 mod schedule;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 mod why;
 
 pub use attempt::{Attempt, AttemptId, Destination, Pause, Routed, Scheduler};
