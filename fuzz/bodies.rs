@@ -4,6 +4,11 @@
 //! here, a row in [`TARGETS`], a file in `fuzz_targets/`, a `[[bin]]` and a folder in `corpus/`.
 
 use posthaste::base::WallTime;
+use posthaste::expr::keywords::Mechanism;
+use posthaste::expr::{
+    Answer, Answers, Branch, Environment, Expr, ExprFault, Names, Place, Scalar, Scope, Source, Stop, Target, Value,
+    Variable, VariableSet,
+};
 use posthaste::mail::{ContentFacts, ForwardPath, Reply, ReversePath};
 use posthaste::smtp::command::{Command, Verb};
 use posthaste::smtp::content::{BareLineEnds, ContentScanner};
@@ -18,12 +23,86 @@ pub type Body = fn(&[u8]);
 
 /// Every target by its name.
 pub const TARGETS: &[(&str, Body)] =
-    &[("command", command), ("content", content), ("proxy", proxy_header), ("reply", replies)];
+    &[("command", command), ("content", content), ("expression", expression), ("proxy", proxy_header), ("reply", replies)];
 
 /// Runs the target of that name.
 pub fn run(name: &str, input: &[u8]) {
     let (_, body) = TARGETS.iter().find(|(known, _)| *known == name).expect("a row in TARGETS");
     body(input);
+}
+
+/// The facts that fuzzed expressions ask for.
+struct Facts(Answers);
+
+impl Scope for Facts {
+    fn variable(&self, variable: Variable) -> Value<'_> {
+        match variable {
+            Variable::RemoteIp => Value::Ip([10, 0, 0, 20].into()),
+            Variable::LocalPort => Value::Integer(25),
+            Variable::QueueAge => Value::Integer(i64::MAX),
+            Variable::Recipients | Variable::Headers => Value::texts(["a@example.org", "Name: value", ""]),
+            Variable::Rcpt => Value::text("j\u{f6}rg.doe+tag@example.org"),
+            _ => Value::EMPTY,
+        }
+    }
+
+    fn answers(&self) -> Option<&Answers> {
+        Some(&self.0)
+    }
+}
+
+/// One expression, and the lines of the input as branches: each compiles or has faults with a place in its
+/// text; what compiles evaluates to a value or a reason, the same each time, after a bounded number of questions.
+fn expression(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let whole = Source::from(text);
+    one_expression(&whole, false);
+    one_expression(&whole, None::<u32>);
+    one_expression(&whole, std::time::Duration::ZERO);
+    one_expression(&whole, Vec::<Mechanism>::new());
+    let lines: Vec<_> = text.lines().map(Scalar::Text).collect();
+    let mut branches: Vec<_> = lines
+        .chunks(2)
+        .map(|pair| Branch { if_: pair.first().cloned(), then: pair.get(1).cloned(), else_: None })
+        .collect();
+    branches.push(Branch { else_: Some(Scalar::Bool(false)), ..Branch::default() });
+    one_expression(&Source::Branches(branches), Some(0u64));
+}
+
+fn one_expression<T: Target>(source: &Source<'_>, fallback: T) {
+    let environment = Environment {
+        variables: VariableSet::of(Variable::ALL),
+        config: &|key| (key == "server.hostname").then_some(Value::text("mx.example.org")),
+        directories: Names::Any,
+        stores: Names::Any,
+        may_wait: true,
+    };
+    let expr = match Expr::compile(source, fallback, &environment) {
+        Ok(expr) => expr,
+        Err(faults) => return faults.iter().for_each(|fault| in_its_text(source, fault)),
+    };
+    let mut facts = Facts(Answers::new());
+    for questions in 0.. {
+        let question = match expr.eval(&facts) {
+            Err(Stop::Pending(question)) => question,
+            outcome => return assert_eq!(outcome.is_ok(), expr.eval(&facts).is_ok()),
+        };
+        assert!(expr.may_wait() && questions < 10_000, "asked {questions} times");
+        let answer = if questions % 3 == 2 { Answer::Failed } else { Answer::Records(vec!["192.0.2.1".into()]) };
+        facts.0.add(question, answer);
+    }
+}
+
+fn in_its_text(source: &Source<'_>, fault: &ExprFault) {
+    let value = match (source, fault.place) {
+        (Source::Value(value), Place::Value) => Some(value),
+        (Source::Branches(branches), Place::If(i)) => branches[i].if_.as_ref(),
+        (Source::Branches(branches), Place::Then(i)) => branches[i].then.as_ref(),
+        (Source::Branches(branches), Place::Else(i)) => branches[i].else_.as_ref(),
+        _ => None,
+    };
+    let text = if let Some(Scalar::Text(text)) = value { text } else { "" };
+    assert!(text.get(fault.span.start as usize..fault.span.end as usize).is_some(), "{fault:?}");
 }
 
 /// A stream of commands: cut anywhere it gives the same lines, and every line a command or a reply.
