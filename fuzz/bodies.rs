@@ -22,8 +22,13 @@ use posthaste::smtp::stuff::Stuffer;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: &[(&str, Body)] =
-    &[("command", command), ("content", content), ("expression", expression), ("proxy", proxy_header), ("reply", replies)];
+pub const TARGETS: &[(&str, Body)] = &[
+    ("command", command),
+    ("content", content),
+    ("expression", expression),
+    ("proxy", proxy_header),
+    ("reply", replies),
+];
 
 /// Runs the target of that name.
 pub fn run(name: &str, input: &[u8]) {
