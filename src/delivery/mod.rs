@@ -50,13 +50,14 @@ pub use settings::Settings;
 use connect::{Dial, Hosts};
 use link::Link;
 use outcome::Open;
-use pool::{Key, Pool, Security};
+use pool::{Key, Pool, Security, Taken};
 
 use crate::base::{MessageId, Monotonic, RecipientIndex, WallTime};
 use crate::dns::Resolver;
 use crate::lookup::Lookups;
 use crate::mail::{ContentFacts, Diagnostic, Envelope, ErrorKind, Outcome, Reply, Scope};
 use crate::observe::{self, Counter, Gauge, Timing};
+use crate::queue::LaneKey;
 pub use crate::smtp::client::Owed;
 use crate::smtp::client::{Protocol, Refusal, StartTls};
 use crate::smtp::extensions::PeerExtensions;
@@ -78,6 +79,10 @@ pub struct Job<'a> {
     pub accepted_at: WallTime,
     /// The recipients of this attempt; all have this next hop.
     pub recipients: &'a [RecipientIndex],
+    /// The lane of the attempt.
+    pub lane: &'a LaneKey,
+    /// The lane has an idle connection that this attempt counts on: no other is opened beside it.
+    pub reuse: bool,
     /// Where they go.
     pub next_hop: &'a NextHop,
     /// How connections are made.
@@ -91,10 +96,11 @@ pub struct Job<'a> {
 }
 
 /// A shard's way out. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Delivery(Rc<Inner>);
 
-#[derive(Debug)]
+type IdleClosed = Rc<dyn Fn(&LaneKey)>;
+
 struct Inner {
     hostname: CompactString,
     resolver: Resolver,
@@ -104,6 +110,13 @@ struct Inner {
     hosts: RefCell<Hosts>,
     pool: RefCell<Pool<Link>>,
     is_reaping: std::cell::Cell<bool>,
+    idle_closed: RefCell<Option<IdleClosed>>,
+}
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delivery").field("idle_connections", &self.idle_connections()).finish_non_exhaustive()
+    }
 }
 
 impl Delivery {
@@ -118,6 +131,7 @@ impl Delivery {
             hosts: RefCell::default(),
             pool: RefCell::default(),
             is_reaping: std::cell::Cell::new(false),
+            idle_closed: RefCell::default(),
         }))
     }
 
@@ -140,10 +154,24 @@ impl Delivery {
         self.0.pool.borrow().len()
     }
 
-    /// Closes the idle connections to an address, or all: their places are wanted, or we are leaving.
-    pub fn recall_idle(&self, address: Option<IpAddr>) {
-        let links = self.0.pool.borrow_mut().recall(address);
+    /// Closes one idle connection of a lane, whose place is wanted; says whether there was one.
+    pub fn close_idle(&self, lane: &LaneKey) -> bool {
+        let link = self.0.pool.borrow_mut().take_oldest(lane);
+        let had_one = link.is_some();
+        link.into_iter().for_each(|link| task::spawn(link.quit()));
+        had_one
+    }
+
+    /// Closes all idle connections: we are leaving.
+    pub fn close_all_idle(&self) {
+        let links = self.0.pool.borrow_mut().drain();
         links.into_iter().for_each(|link| task::spawn(link.quit()));
+    }
+
+    /// Who is told when an idle connection was closed because it waited too long (and in no other case), so that
+    /// its place in the lane is free.
+    pub fn on_idle_closed(&self, observer: impl Fn(&LaneKey) + 'static) {
+        *self.0.idle_closed.borrow_mut() = Some(Rc::new(observer));
     }
 
     /// What a host offered when this shard last spoke to it.
@@ -153,7 +181,7 @@ impl Delivery {
 
     /// By SMTP or LMTP: host after host, address after address, until every recipient has its outcome.
     async fn send<C: Content>(&self, job: &Job<'_>, content: &mut C) -> Report {
-        let mut report = Report::default();
+        let mut report = Report { has_idle: job.reuse, ..Report::default() };
         let mut open = Open::new(job.recipients);
         match self.hosts_of(job).await {
             Err(outcome) => open.note_all(&outcome),
@@ -243,39 +271,50 @@ impl Delivery {
         Dial { key, connection: job.connection, tls_timeout: job.tls.timeout }
     }
 
-    /// An idle connection that is still alive, if there is one.
-    async fn reuse(&self, key: &Key) -> Option<Link> {
-        loop {
-            let mut link = self.0.pool.borrow_mut().take(key)?;
-            if !link.is_stale().await {
-                observe::count(Counter::AttemptConnectionsReused);
-                return Some(link);
+    /// An idle connection to that peer that is still alive. The attempt holds one place: what idles elsewhere in
+    /// the lane is closed, so that a new connection can take its place.
+    async fn reuse(&self, job: &Job<'_>, key: &Key, report: &mut Report) -> Option<Link> {
+        if !std::mem::take(&mut report.has_idle) {
+            return None;
+        }
+        let taken = self.0.pool.borrow_mut().take(job.lane, key)?;
+        match taken {
+            Taken::Other(link) => task::spawn(link.quit()),
+            Taken::Fits(mut link) => {
+                if !link.is_stale().await {
+                    observe::count(Counter::AttemptConnectionsReused);
+                    return Some(link);
+                }
             }
         }
+        None
     }
 
     async fn open(&self, dial: Dial<'_>) -> Result<Link, Box<Refusal>> {
         connect::open(dial, &self.0.tls, &self.0.hosts).await
     }
 
-    /// Keeps a connection for the next message, or takes leave.
-    fn park(&self, link: Link, settings: &settings::Pool) {
+    /// Keeps a connection for the next message, or takes leave; says whether it is kept.
+    fn park(&self, link: Link, job: &Job<'_>) -> bool {
+        let settings = &job.settings.pool;
         let now = Monotonic(clock::now());
         let is_used_up = !link.is_ready()
             || link.transactions() >= settings.transactions_max.max(1)
             || now.since(link.opened) >= settings.lifetime_max;
         let turned_away = match is_used_up {
             true => Some(link),
-            false => self.0.pool.borrow_mut().put(link.key.clone(), link, now, settings),
+            false => self.0.pool.borrow_mut().put(job.lane, link.key.clone(), link, now, settings),
         };
-        match turned_away {
-            Some(link) => task::spawn(link.quit()),
-            None => self.keep_reaping(*settings),
+        let is_kept = turned_away.is_none();
+        turned_away.into_iter().for_each(|link| task::spawn(link.quit()));
+        if is_kept {
+            self.keep_reaping(settings.idle);
         }
+        is_kept
     }
 
     /// One task per shard closes what idles too long; it ends when nothing does.
-    fn keep_reaping(&self, settings: settings::Pool) {
+    fn keep_reaping(&self, idle_max: Duration) {
         if self.0.is_reaping.replace(true) {
             return;
         }
@@ -284,8 +323,12 @@ impl Delivery {
             loop {
                 time::sleep(REAP_INTERVAL).await;
                 let Some(inner) = weak.upgrade() else { return };
-                let gone = inner.pool.borrow_mut().expired(Monotonic(clock::now()), &settings);
-                gone.into_iter().for_each(|link| task::spawn(link.quit()));
+                let gone = inner.pool.borrow_mut().expired(Monotonic(clock::now()), idle_max);
+                let observer = inner.idle_closed.borrow().clone();
+                for (lane, link) in gone {
+                    task::spawn(link.quit());
+                    observer.iter().for_each(|tell| tell(&lane));
+                }
                 if inner.pool.borrow().len() == 0 {
                     inner.is_reaping.set(false);
                     return;

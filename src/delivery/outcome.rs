@@ -22,6 +22,10 @@ pub struct Report {
     pub outcomes: Vec<RecipientOutcome>,
     /// The stored content did not verify: the message is to be quarantined.
     pub content_failed: bool,
+    /// The lane has an idle connection from this attempt (or the one it counted on and did not need).
+    pub has_idle: bool,
+    /// How many recipients the peer takes in one transaction, where it said so (LIMITS RCPTMAX) or showed it (452).
+    pub recipients_max: Option<u32>,
     /// Transactions whose end of data was never answered: the peer may have the message.
     pub unknown: u32,
 }

@@ -1,6 +1,7 @@
 //! `[queue.route.<id>]`, `[queue.connection.<id>]`, `[queue.source-ip."<ip>"]`, `[queue.tls.<id>]`.
 //!
-//! Which of them an attempt uses is said by `queue.strategy.*`, evaluated when a recipient is due.
+//! Which of them an attempt uses is said by `queue.strategy.*` (the scheduler's settings), evaluated when a
+//! recipient is due.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,19 +11,11 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 
-use crate::expr::{Branch, Environment, Expr, Scalar, Source, Stage};
 use crate::smtp::client::{Credentials, Protocol, StartTls, Timeouts};
 
 /// Everything that delivery is configured by. A snapshot: a reload makes another, and an attempt keeps its own.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `queue.strategy.route` E (a recipient is due): the id of a route. Default: `local` for local domains, else `mx`.
-    pub strategy_route: Expr<CompactString>,
-    /// `queue.strategy.connection` E (a recipient is due): the id of a connection. Default: `default`.
-    pub strategy_connection: Expr<CompactString>,
-    /// `queue.strategy.tls` E (a recipient is due): the id of a TLS strategy. Default: `invalid-tls` after a TLS error,
-    /// else `default`.
-    pub strategy_tls: Expr<CompactString>,
     /// `queue.route.<id>`. Default: `local` (Maildir) and `mx`.
     pub routes: BTreeMap<CompactString, Route>,
     /// `queue.connection.<id>`. Default: `default`.
@@ -148,8 +141,8 @@ pub struct Pool {
     pub transactions_max: u32,
     /// `lifetime`: age at which a connection takes no further message. Default 5m.
     pub lifetime_max: Duration,
-    /// `connections-per-host`: idle connections kept to one address by one shard. Default 20.
-    pub per_host_max: usize,
+    /// `connections-per-lane`: idle connections kept in one lane by one shard. Default 20.
+    pub per_lane_max: usize,
     /// `connections`: idle connections kept by one shard. Default 500.
     pub idle_max: usize,
 }
@@ -159,9 +152,6 @@ impl Default for Settings {
         let routes = [("local", Route::Local(Arc::default())), ("mx", Route::Mx(Arc::default()))];
         let any = Tls { allow_invalid_certs: true, ..Tls::default() };
         Settings {
-            strategy_route: shipped("is_local_domain('*', rcpt_domain)", "'local'", "'mx'"),
-            strategy_connection: Expr::constant("default".into()),
-            strategy_tls: shipped("retry_num > 0 && last_error == 'tls'", "'invalid-tls'", "'default'"),
             routes: routes.into_iter().map(|(id, route)| (id.into(), route)).collect(),
             connections: [("default".into(), Arc::default())].into(),
             tls: [("default".into(), Arc::default()), ("invalid-tls".into(), Arc::new(any))].into(),
@@ -170,17 +160,6 @@ impl Default for Settings {
             own: Own::default(),
         }
     }
-}
-
-/// An expression of the defaults: if, then, else, as the configuration would say it.
-fn shipped(condition: &str, then: &str, otherwise: &str) -> Expr<CompactString> {
-    let branches = vec![
-        Branch { if_: Some(Scalar::Text(condition)), then: Some(Scalar::Text(then)), else_: None },
-        Branch { if_: None, then: None, else_: Some(Scalar::Text(otherwise)) },
-    ];
-    let fallback = CompactString::new(otherwise.trim_matches('\''));
-    let environment = Environment::at(Stage::QUEUE_RECIPIENT);
-    Expr::compile(&Source::Branches(branches), fallback.clone(), &environment).unwrap_or(Expr::constant(fallback))
 }
 
 impl Default for LocalRoute {
@@ -233,7 +212,7 @@ impl Default for Pool {
             idle: Duration::from_secs(10),
             transactions_max: 1000,
             lifetime_max: Duration::from_secs(300),
-            per_host_max: 20,
+            per_lane_max: 20,
             idle_max: 500,
         }
     }
@@ -244,19 +223,3 @@ const _: fn() = || {
     fn crosses_threads<T: Send + Sync>() {}
     crosses_threads::<Settings>();
 };
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_shipped_strategies_are_expressions_that_compile() {
-        let settings = Settings::default();
-        assert!(settings.strategy_route.as_constant().is_none());
-        assert!(settings.strategy_tls.as_constant().is_none());
-        assert_eq!(settings.strategy_connection.as_constant().map(CompactString::as_str), Some("default"));
-        for id in ["local", "mx"] {
-            assert!(settings.routes.contains_key(id));
-        }
-    }
-}

@@ -120,12 +120,16 @@ impl Bench {
 
     async fn attempt_with<C: Content>(&self, delivery: &Delivery, content: &mut C) -> Report {
         let recipients: Vec<_> = (0..self.envelope.recipients.len() as u32).map(RecipientIndex).collect();
+        let lane =
+            LaneKey { queue: "remote".into(), next_hop: self.next_hop.lane(), source: None, tls: "default".into() };
         let job = Job {
             message: MessageId { stream: StreamId(0), start: 1, sequence: 7 },
             envelope: &self.envelope,
             facts: &self.facts,
             accepted_at: WallTime(1_795_386_600_000),
             recipients: &recipients,
+            lane: &lane,
+            reuse: delivery.idle_connections() > 0,
             next_hop: &self.next_hop,
             connection: &self.connection,
             tls: &self.tls,
@@ -136,6 +140,8 @@ impl Bench {
         report.outcomes.sort_by_key(|o| o.recipient);
         let reported: Vec<_> = report.outcomes.iter().map(|o| o.recipient).collect();
         assert_eq!(reported, recipients, "every recipient once");
+        assert_eq!(report.has_idle, delivery.idle_connections() > 0, "one attempt, one place");
+        assert!(delivery.idle_connections() <= 1);
         report
     }
 

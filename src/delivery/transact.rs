@@ -34,7 +34,7 @@ pub(super) async fn at_address<C: Content>(
     while !waiting.is_empty() {
         let (mut current, is_old) = match link.take() {
             Some(link) => (link, false),
-            None => match delivery.reuse(&dial.key).await {
+            None => match delivery.reuse(job, &dial.key, report).await {
                 Some(link) => (link, true),
                 None => match delivery.open(dial.clone()).await {
                     Ok(link) => (link, false),
@@ -49,7 +49,7 @@ pub(super) async fn at_address<C: Content>(
         waiting = settle(results, open, report);
         match current.is_ready() {
             true if !waiting.is_empty() => link = Some(current),
-            _ => delivery.park(current, &job.settings.pool),
+            _ => report.has_idle = delivery.park(current, job),
         }
         if report.content_failed {
             return;
@@ -72,6 +72,7 @@ async fn one<C: Content>(link: &mut Link, job: &Job<'_>, recipients: &[Recipient
 /// Books what a transaction came to; gives back those that go in another one here.
 fn settle(results: Results, open: &mut Open, report: &mut Report) -> Vec<RecipientIndex> {
     report.unknown += u32::from(results.is_unknown);
+    report.recipients_max = results.recipients_max.or(report.recipients_max);
     let mut left = Vec::new();
     for result in results.recipients {
         let recipient = result.recipient;

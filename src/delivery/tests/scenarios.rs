@@ -32,7 +32,7 @@ fn a_message_is_one_flight_and_the_connection_serves_the_next() {
             assert!(diagnostic.is_remote && diagnostic.remote == "127.0.0.1 [127.0.0.1]");
         }
         let idle = delivery.idle_connections();
-        delivery.recall_idle(None);
+        delivery.close_all_idle();
         assert_eq!(delivery.idle_connections(), 0);
         idle
     });
@@ -480,4 +480,55 @@ fn local_mail_lands_in_its_maildirs() {
     let report = Bench::new(NextHop::Local { id: "local".into(), route: Arc::new(route) }).once();
     assert_eq!(letters(&report), "F");
     std::fs::remove_file(root.path()).expect("removed");
+}
+
+#[test]
+fn an_idle_connection_that_waits_too_long_is_closed_and_told() {
+    let server = serve(|_, mut peer: Peer| {
+        peer.greet(MODERN);
+        peer.take_one();
+        peer.command()
+    });
+    let mut bench = Bench::relay(server.port);
+    bench.settings.pool.idle = Duration::from_millis(1);
+    let lane = bench.on_shard(|bench, delivery| async move {
+        let told = Rc::new(RefCell::new(None));
+        let teller = told.clone();
+        delivery.on_idle_closed(move |lane| *teller.borrow_mut() = Some(lane.next_hop.to_string()));
+        assert!(bench.attempt(&delivery).await.has_idle);
+        while delivery.idle_connections() > 0 {
+            time::sleep(Duration::from_millis(50)).await;
+        }
+        told.take()
+    });
+    assert_eq!(lane.as_deref(), Some("relay:r"));
+    assert_eq!(server.results(), ["QUIT"]);
+}
+
+#[test]
+fn an_attempt_has_one_place_in_its_lane_whichever_host_takes_it() {
+    let first = serve(|number, mut peer: Peer| {
+        peer.greet(MODERN);
+        if number == 0 {
+            peer.take_one();
+        }
+        peer.command()
+    });
+    let second = serve_on([127, 0, 0, 2].into(), first.port, |_, mut peer: Peer| {
+        peer.greet(MODERN);
+        peer.take_one()
+    });
+    let report = Bench::two_exchangers(first.port).on_shard(|bench, delivery| async move {
+        bench.attempt(&delivery).await;
+        let lane =
+            LaneKey { queue: "remote".into(), next_hop: bench.next_hop.lane(), source: None, tls: "default".into() };
+        assert!(delivery.close_idle(&lane) && !delivery.close_idle(&lane));
+        let mut other = bench.clone();
+        other.connection.ehlo_hostname = Some("other.test".into());
+        bench.attempt(&delivery).await; // the first host leaves at MAIL, the second takes it
+        other.attempt(&delivery).await
+    });
+    assert_eq!(letters(&report), "D");
+    assert!(first.results().len() >= 2);
+    assert!(second.results().iter().all(|taken| *taken));
 }

@@ -70,6 +70,8 @@ pub struct Results {
     pub was_answered: bool,
     /// The end of data was sent and its answer never came: the peer may have the message.
     pub is_unknown: bool,
+    /// How many recipients the peer takes in one transaction: it said so (RFC 9422), or refused those beyond.
+    pub recipients_max: Option<u32>,
 }
 
 /// What the machine does after a reply.
@@ -130,6 +132,7 @@ pub(super) struct Running {
     is_void: bool,
     was_answered: bool,
     is_unknown: bool,
+    recipients_max: Option<u32>,
 }
 
 /// Refuses a transaction that this peer cannot have, before anything was sent.
@@ -149,7 +152,7 @@ pub(super) fn refuse_all(tx: &Transaction<'_>, reply: Reply, remote: &str) -> Re
             owed: Owed::Nothing,
         },
     };
-    Results { recipients: tx.recipients().map(|(i, _)| result(i)).collect(), was_answered: true, is_unknown: false }
+    Results { recipients: tx.recipients().map(|(i, _)| result(i)).collect(), was_answered: true, ..Results::default() }
 }
 
 impl Running {
@@ -185,6 +188,7 @@ impl Running {
             is_void: false,
             was_answered: false,
             is_unknown: false,
+            recipients_max: peer.rcpt_max,
         };
         running.write_commands(tx, plan, reset, out);
         let step = if running.ahead { Step::Content(ContentForm::Chunk) } else { Step::Read(running.wait()) };
@@ -315,6 +319,8 @@ impl Running {
                 self.accepted.push(i as u32);
                 Fate::Accepted
             } else if others_accepted && is_too_many_recipients(&reply) {
+                let taken = self.accepted.len() as u32;
+                self.recipients_max = Some(self.recipients_max.map_or(taken, |max| max.min(taken)));
                 Fate::Settled(Progress::Left)
             } else {
                 Fate::Settled(here_only(classifier.recipient(reply)))
@@ -446,7 +452,12 @@ impl Running {
                 Fate::Open | Fate::Accepted => Progress::Left,
             },
         });
-        Results { recipients: recipients.collect(), was_answered: self.was_answered, is_unknown: self.is_unknown }
+        Results {
+            recipients: recipients.collect(),
+            was_answered: self.was_answered,
+            is_unknown: self.is_unknown,
+            recipients_max: self.recipients_max,
+        }
     }
 }
 
