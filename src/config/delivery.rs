@@ -294,11 +294,11 @@ fn read_pool(s: &Section<'_>) -> Pool {
             .doc("Age at which a connection takes no further message.")
             .between(Duration::from_secs(1), Duration::from_secs(86_400))
             .default(default.lifetime_max),
-        per_host_max: s
-            .key("connections-per-host")
-            .doc("Idle connections kept to one address by one shard.")
+        per_lane_max: s
+            .key("connections-per-lane")
+            .doc("Idle connections kept in one lane by one shard.")
             .between(0, 100_000)
-            .default(default.per_host_max),
+            .default(default.per_lane_max),
         idle_max: s
             .key("connections")
             .doc("Idle connections kept by one shard.")

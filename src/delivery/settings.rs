@@ -1,7 +1,6 @@
 //! `[queue.route.<id>]`, `[queue.connection.<id>]`, `[queue.source-ip."<ip>"]`, `[queue.tls.<id>]`.
 //!
-//! Which of them an attempt uses is said by `queue.strategy.*` (the scheduler's settings), evaluated when a
-//! recipient is due.
+//! Which of them an attempt uses is said by `queue.strategy.*`, evaluated when a recipient is due.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,11 +10,19 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 
+use crate::expr::{Branch, Environment, Expr, Scalar, Source, Stage};
 use crate::smtp::client::{Credentials, Protocol, StartTls, Timeouts};
 
 /// Everything that delivery is configured by. A snapshot: a reload makes another, and an attempt keeps its own.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// `queue.strategy.route` E (a recipient is due): the id of a route. Default: `local` for local domains, else `mx`.
+    pub strategy_route: Expr<CompactString>,
+    /// `queue.strategy.connection` E (a recipient is due): the id of a connection. Default: `default`.
+    pub strategy_connection: Expr<CompactString>,
+    /// `queue.strategy.tls` E (a recipient is due): the id of a TLS strategy. Default: `invalid-tls` after a TLS error,
+    /// else `default`.
+    pub strategy_tls: Expr<CompactString>,
     /// `queue.route.<id>`. Default: `local` (Maildir) and `mx`.
     pub routes: BTreeMap<CompactString, Route>,
     /// `queue.connection.<id>`. Default: `default`.
@@ -152,6 +159,9 @@ impl Default for Settings {
         let routes = [("local", Route::Local(Arc::default())), ("mx", Route::Mx(Arc::default()))];
         let any = Tls { allow_invalid_certs: true, ..Tls::default() };
         Settings {
+            strategy_route: shipped("is_local_domain('*', rcpt_domain)", "'local'", "'mx'"),
+            strategy_connection: Expr::constant("default".into()),
+            strategy_tls: shipped("retry_num > 0 && last_error == 'tls'", "'invalid-tls'", "'default'"),
             routes: routes.into_iter().map(|(id, route)| (id.into(), route)).collect(),
             connections: [("default".into(), Arc::default())].into(),
             tls: [("default".into(), Arc::default()), ("invalid-tls".into(), Arc::new(any))].into(),
@@ -160,6 +170,17 @@ impl Default for Settings {
             own: Own::default(),
         }
     }
+}
+
+/// An expression of the defaults: if, then, else, as the configuration would say it.
+fn shipped(condition: &str, then: &str, otherwise: &str) -> Expr<CompactString> {
+    let branches = vec![
+        Branch { if_: Some(Scalar::Text(condition)), then: Some(Scalar::Text(then)), else_: None },
+        Branch { if_: None, then: None, else_: Some(Scalar::Text(otherwise)) },
+    ];
+    let fallback = CompactString::new(otherwise.trim_matches('\''));
+    let environment = Environment::at(Stage::QUEUE_RECIPIENT);
+    Expr::compile(&Source::Branches(branches), fallback.clone(), &environment).unwrap_or(Expr::constant(fallback))
 }
 
 impl Default for LocalRoute {
@@ -223,3 +244,19 @@ const _: fn() = || {
     fn crosses_threads<T: Send + Sync>() {}
     crosses_threads::<Settings>();
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_strategies_are_expressions_that_compile() {
+        let settings = Settings::default();
+        assert!(settings.strategy_route.as_constant().is_none());
+        assert!(settings.strategy_tls.as_constant().is_none());
+        assert_eq!(settings.strategy_connection.as_constant().map(CompactString::as_str), Some("default"));
+        for id in ["local", "mx"] {
+            assert!(settings.routes.contains_key(id));
+        }
+    }
+}
