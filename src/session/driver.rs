@@ -1,5 +1,6 @@
 //! The session's loop: step, do what the step says, step again.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -12,7 +13,7 @@ use posthaste_rt::{clock, time};
 use crate::base::limits::{REPLY_BACKLOG_BYTES_MAX, SESSION_COMMITS_MAX};
 use crate::base::{Monotonic, Reservation, WallTime};
 use crate::mail::Reply;
-use crate::observe::{Counter, Event, Gauge, Level, Timing, count, event, record_micros};
+use crate::observe::{Counter, Event, Gauge, Level, Timing, add, count, event, gauge_add, record_micros};
 use crate::policy::is_in;
 use crate::session::assemble::{self, Wishes};
 use crate::session::commits::{Commit, Commits};
@@ -33,8 +34,6 @@ pub struct Link {
     pub local: SocketAddr,
     /// TLS that a trusted proxy ended for us.
     pub proxied_tls: Option<Box<TlsFacts>>,
-    /// Octets that came behind a PROXY header.
-    pub early: Vec<u8>,
 }
 
 /// Why a session is over.
@@ -85,14 +84,37 @@ pub(super) struct Rare<S: Services> {
 }
 
 /// Serves one connection to its end. Joins the crew of `floor`; ends soon after its crew is stopped.
-pub async fn serve<S: Services>(link: Link, current: Current, floor: Floor, services: Rc<S>) {
-    count(Counter::LinksAccepted);
-    crate::observe::gauge_add(Gauge::LinksOpen, 1);
+pub fn serve<S: Services>(
+    link: Link,
+    current: Current,
+    floor: Floor,
+    services: Rc<S>,
+) -> impl Future<Output = ()> + 'static {
+    // Built outside of the future, which would otherwise hold the arguments beside the session.
     let mut session = Session::new(link, current, floor, services);
-    let end = session.run().await;
-    session.finish(end).await;
-    crate::observe::gauge_add(Gauge::LinksOpen, -1);
-    count(Counter::LinksClosed);
+    async move {
+        let _open = OpenLink::new();
+        let end = session.run().await;
+        session.finish(end).await;
+    }
+}
+
+/// Counts a session for as long as it lives, panics included.
+struct OpenLink;
+
+impl OpenLink {
+    fn new() -> OpenLink {
+        count(Counter::LinksAccepted);
+        gauge_add(Gauge::LinksOpen, 1);
+        OpenLink
+    }
+}
+
+impl Drop for OpenLink {
+    fn drop(&mut self) {
+        gauge_add(Gauge::LinksOpen, -1);
+        count(Counter::LinksClosed);
+    }
 }
 
 pub(super) fn now() -> Monotonic {
@@ -105,18 +127,14 @@ pub(super) fn wall() -> WallTime {
 
 impl<S: Services> Session<S> {
     fn new(link: Link, current: Current, floor: Floor, services: Rc<S>) -> Session<S> {
-        let Link { mut connection, remote, local, proxied_tls, early } = link;
+        let Link { mut connection, remote, local, proxied_tls } = link;
         let profile = current.profile();
         let mut client = Client::new(profile.listener.clone(), profile.protocol, remote, local);
         client.peer = connection.peer_addr();
         client.is_trusted = is_in(&profile.policy.trusted, remote.ip());
         client.may_xclient = is_in(&profile.xclient_trusted, client.peer.ip());
         client.tls = tls_facts(&connection).or(proxied_tls);
-        let mut server = Server::new(client, Rules::default());
-        if !early.is_empty() {
-            let octets = early.len();
-            server.intake().accept(early, octets);
-        }
+        let server = Server::new(client, Rules::default());
         let bounds = Bounds::of(&profile, server.client());
         connection.set_write_timeout(Some(bounds.timeout));
         let held = floor.budget().empty();
@@ -196,7 +214,7 @@ impl<S: Services> Session<S> {
         match result {
             Ok(()) => {
                 count(Counter::MessagesAccepted);
-                crate::observe::add(Counter::ContentBytes, commit.size_bytes);
+                add(Counter::ContentBytes, commit.size_bytes);
                 record_micros(Timing::Accept, now().since(commit.since).as_micros() as u64);
                 self.log_accepted(commit);
                 self.server.committed(commit.ticket, &words::queued(commit.id));
@@ -283,7 +301,7 @@ impl<S: Services> Session<S> {
     async fn start_tls(&mut self) -> Result<(), End> {
         self.flush_all().await?;
         let Some(config) = self.profile.tls.clone() else { return Err(End::Broken) };
-        let permit = self.floor.handshakes.acquire().await;
+        let permit = self.floor.handshake().await;
         // The handshake wants a stream of its own; this one is dropped when it has succeeded.
         let plain = Stream::from_fd(self.connection.stream().as_fd().try_clone_to_owned()?)?;
         let handshake = posthaste_rt::tls::accept(plain, config, self.profile.tls_timeout).await;

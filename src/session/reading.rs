@@ -183,7 +183,7 @@ impl<S: Services> Session<S> {
             // At its bound and full: the machine spills or consumes before it asks for more.
             return !self.server.intake().space().is_empty();
         };
-        if self.held.resize(size) {
+        if let Some(size) = self.largest(size) {
             self.server.intake().lend(vec![0; size]);
             return true;
         }
@@ -191,7 +191,7 @@ impl<S: Services> Session<S> {
             self.spill(&body).await;
             return false;
         }
-        if self.await_room(size).await {
+        if self.await_room(RECEIVE_BUFFER_BYTES).await {
             return false;
         }
         self.server.abandon_content(words::system_full());
@@ -200,6 +200,23 @@ impl<S: Services> Session<S> {
             self.server.intake().lend(vec![0; RECEIVE_BUFFER_BYTES]);
         }
         false
+    }
+
+    /// The largest buffer up to `wanted` that the budget has room for, reserved; none that is no larger than
+    /// the one there is.
+    fn largest(&mut self, wanted: usize) -> Option<usize> {
+        let least = self.server.intake().capacity() + 1;
+        let mut size = wanted;
+        while size >= least {
+            if self.held.resize(size) {
+                return Some(size);
+            }
+            if size <= RECEIVE_BUFFER_BYTES {
+                return None;
+            }
+            size = (size / 2).max(RECEIVE_BUFFER_BYTES);
+        }
+        None
     }
 
     /// Waits for room in the budget, but not for long.

@@ -66,6 +66,12 @@ pub struct Profile {
     pub greeting: Option<CompactString>,
     /// `max-connections-per-ip`; zero for no limit.
     pub connections_per_ip_max: u32,
+    /// `max-connections`: at once, over all shards.
+    pub connections_max: u32,
+    /// `proxy.trusted-networks`: who begins with a PROXY header.
+    pub proxy_trusted: Vec<IpNet>,
+    /// `tls.implicit`: TLS before the first octet of SMTP.
+    pub tls_implicit: bool,
     /// `bare-newlines`.
     pub bare_line_ends: BareLineEnds,
     /// What a 250 promises.
@@ -112,7 +118,7 @@ impl Current {
 pub struct Floor {
     pub(super) pool: Pool,
     pub(super) crew: Crew,
-    pub(super) handshakes: posthaste_rt::sync::Permits,
+    handshakes: posthaste_rt::sync::Permits,
 }
 
 /// TLS handshakes of one shard at once: each costs the better part of a millisecond of its core.
@@ -131,6 +137,11 @@ impl Floor {
     /// The sessions.
     pub fn crew(&self) -> &Crew {
         &self.crew
+    }
+
+    /// A turn to negotiate TLS: a shard does so many at once and no more.
+    pub async fn handshake(&self) -> posthaste_rt::sync::Permit {
+        self.handshakes.acquire().await
     }
 
     /// The budget.

@@ -42,7 +42,7 @@ pub enum Body {
 }
 
 /// Content in bulk segments. While a clone of it lives, its segments are not recycled.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Extents {
     pub(super) list: Rc<[Extent]>,
     pub(super) pin: Option<Rc<BulkPin>>,
