@@ -31,8 +31,11 @@ pub fn bind(settings: &Settings, shards: usize) -> Result<Vec<Vec<BoundSocket>>,
             // Port 0 is one port for all shards: the one that the first was given.
             let first = bound.first().and_then(|sockets| sockets.get(i)).map(BoundSocket::local_addr);
             let address = if shard > 0 { first.unwrap_or(*address) } else { *address };
-            let socket = net::bind(address, &options)
-                .map_err(|error| BindError { listener: settings.id.to_string(), address, error })?;
+            let socket = net::bind(address, &options).map_err(|error| BindError {
+                listener: settings.id.to_string(),
+                address,
+                error,
+            })?;
             sockets.push(socket);
         }
         bound.push(sockets);

@@ -76,11 +76,7 @@ impl Services for Fake {
         MessageId { stream: StreamId(0), start: 1, sequence: self.ids.get() }
     }
 
-    fn commit(
-        &self,
-        message: Rc<Message>,
-        _: Durability,
-    ) -> impl Future<Output = Result<(), CommitError>> + 'static {
+    fn commit(&self, message: Rc<Message>, _: Durability) -> impl Future<Output = Result<(), CommitError>> + 'static {
         self.messages.borrow_mut().push(message);
         let (hold, release, refuse) = (self.hold.get(), self.release.clone(), self.refuse.get());
         async move {
@@ -102,10 +98,10 @@ impl Services for Fake {
     async fn take(&self, asks: &[Ask]) -> Option<Held> {
         let mut held = self.held.borrow_mut();
         for ask in asks {
-            if let Limit::Concurrency(max) = ask.limit {
-                if held.get(&ask.key).copied().unwrap_or(0) >= max {
-                    return None;
-                }
+            if let Limit::Concurrency(max) = ask.limit
+                && held.get(&ask.key).copied().unwrap_or(0) >= max
+            {
+                return None;
             }
         }
         let keys: Vec<LimitKey> = asks.iter().map(|ask| ask.key).collect();
@@ -239,7 +235,12 @@ fn a_message_comes_in() {
         let message = &messages[0];
         assert_eq!(message.envelope.recipients[0].path.as_str(), "joe@ours.test");
         assert_eq!(&message.header[..], b"Subject: x\r\n");
-        assert_eq!(message.body, Body::Memory(vec!["." .to_owned().into_bytes().into_iter().chain(*b"hello\r\n").collect::<Vec<u8>>().into()]));
+        assert_eq!(
+            message.body,
+            Body::Memory(vec![
+                ".".to_owned().into_bytes().into_iter().chain(*b"hello\r\n").collect::<Vec<u8>>().into()
+            ])
+        );
         let trace = String::from_utf8_lossy(&message.trace);
         assert!(trace.starts_with("Received: from c.test (unknown [127.0.0.1])\r\n\tby mx.ours.test"), "{trace}");
         assert!(trace.contains(&format!("id {}", message.id)) && trace.contains("for <joe@ours.test>"), "{trace}");
@@ -545,7 +546,8 @@ fn another_shard_may_take_a_connection_before_its_first_octet() {
         let shop = Shop::plain();
         let bound = net::bind("127.0.0.1:0".parse().expect("an address"), &SocketOptions::default()).expect("a port");
         let address = bound.local_addr();
-        let (front, back) = (Door::new(Current::new(profile()), shop.floor.clone(), shop.services.clone()), shop.door.clone());
+        let (front, back) =
+            (Door::new(Current::new(profile()), shop.floor.clone(), shop.services.clone()), shop.door.clone());
         let passed = Rc::new(Cell::new(0));
         let counted = passed.clone();
         task::spawn(async move {
@@ -578,9 +580,7 @@ fn a_peer_that_does_not_read_is_given_up() {
         let mut talk = shop.client().await;
         let flood = "HELP\r\n".repeat(1000);
         // The server stops reading when it cannot write, and ends when that lasts.
-        let sending = async {
-            while talk.connection.write_all(flood.as_bytes()).await.is_ok() {}
-        };
+        let sending = async { while talk.connection.write_all(flood.as_bytes()).await.is_ok() {} };
         time::timeout(Duration::from_secs(60), sending).await.expect("the server gives up");
         shop.floor.crew().gone().await;
     });

@@ -72,10 +72,10 @@ impl Member {
         if self.crew.is_stopping() {
             return true;
         }
-        if let Some(slot) = self.crew.0.members.borrow_mut().get_mut(self.key) {
-            if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                *slot = Some(cx.waker().clone());
-            }
+        if let Some(slot) = self.crew.0.members.borrow_mut().get_mut(self.key)
+            && !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            *slot = Some(cx.waker().clone());
         }
         false
     }

@@ -73,6 +73,8 @@ pub fn parse(input: &[u8]) -> Proxy {
     }
     match ProxyHeader::parse(input, ParseConfig::default()) {
         Err(Error::BufferTooShort) if input.starts_with(V2_START) => Proxy::Garbage, // its addresses overrun it
+        // A line that has ended (or is as long as one may be) gets no better by waiting.
+        Err(Error::BufferTooShort) if input.first() == V1_START.first() && is_whole_line(input) => Proxy::Garbage,
         Err(Error::BufferTooShort) => Proxy::More,
         Err(_) => Proxy::Garbage,
         Ok((_, consumed)) if input.starts_with(V1_START) && consumed > V1_BYTES_MAX => Proxy::Garbage,
@@ -84,6 +86,11 @@ pub fn parse(input: &[u8]) -> Proxy {
             }
         }
     }
+}
+
+/// A header of version 1 is complete, right or wrong.
+fn is_whole_line(input: &[u8]) -> bool {
+    input.contains(&b'\n') || input.len() >= V1_BYTES_MAX
 }
 
 /// As far as both go, they are the same.
@@ -164,6 +171,14 @@ fn tlv_length(tlv: &Tlv<'_>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_version_1_that_has_ended_is_never_waited_for() {
+        for line in ["PROXY TCP4 1.2.3.4\r\n", "PROXY \r\n", "PROXY TCP4 1.2.3.4\n"] {
+            assert_eq!(parse(line.as_bytes()), Proxy::Garbage, "{line:?}");
+        }
+        assert_eq!(parse(format!("PROXY TCP4 {}", "1".repeat(100)).as_bytes()), Proxy::Garbage);
+    }
     use proptest::prelude::*;
     use proxy_header::{ProxiedAddress, SslInfo};
 
