@@ -57,7 +57,8 @@ fn rooms() -> BTreeMap<String, Vec<(PathBuf, String)>> {
         let relative = file.strip_prefix(&src).expect("below src");
         let mut parts = relative.iter();
         let first = parts.next().expect("a name").to_string_lossy().into_owned();
-        if parts.next().is_none() || file.ends_with("tests.rs") {
+        let is_test = file.ends_with("tests.rs") || relative.iter().any(|part| part == "tests");
+        if parts.next().is_none() || is_test {
             continue; // main.rs and lib.rs name everything
         }
         let text = fs::read_to_string(&file).expect("readable source");

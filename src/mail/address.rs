@@ -96,6 +96,24 @@ impl<'a> MailboxRef<'a> {
         Ok(MailboxRef { text, at: end as u16 })
     }
 
+    /// Reads the commonest address at the front of `text` in one pass: a dot-string, `@`, a domain name,
+    /// all US-ASCII, and then `>`. Gives it and the octets behind the `>`. What is spelled in any other
+    /// way, or wrong, gives nothing: it goes through [`reverse_path`] and [`forward_path`].
+    pub(crate) fn plain(text: &'a [u8]) -> Option<(MailboxRef<'a>, &'a [u8])> {
+        let at = run_of_dotted(text, PLAIN_ATEXT)?;
+        let (local, rest) = text.split_at_checked(at)?;
+        let domain = rest.strip_prefix(b"@")?;
+        let end = run_of_dotted(domain, PLAIN_LABEL)?;
+        let is_bounded =
+            local.len() <= LOCAL_PART_BYTES_MAX && end <= DOMAIN_BYTES_MAX && at + 1 + end + 2 <= PATH_BYTES_MAX;
+        // A label too long, or with a hyphen at an end, is the slow path's to name.
+        let (domain, rest) = domain.split_at_checked(end)?;
+        let is_plain = is_bounded && domain.len() <= 63 && !has_hyphen_at_an_end(domain);
+        let rest = rest.strip_prefix(b">").filter(|_| is_plain)?;
+        let text = std::str::from_utf8(text.get(..at + 1 + end)?).ok()?;
+        Some((MailboxRef { text, at: at as u16 }, rest))
+    }
+
     /// The whole address.
     pub fn as_str(&self) -> &'a str {
         self.text
@@ -388,10 +406,37 @@ fn is_plain(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii() || !(c.is_control() || c.is_whitespace()))
 }
 
+/// How far octets of a class go, in runs joined by single dots; nothing when a run is empty.
+#[inline]
+fn run_of_dotted(text: &[u8], class: u8) -> Option<usize> {
+    let mut start = 0;
+    loop {
+        let rest = text.get(start..)?;
+        let run = rest.iter().position(|&b| CLASS[usize::from(b)] & class == 0)?;
+        if run == 0 {
+            return None;
+        }
+        if rest.get(run) != Some(&b'.') {
+            return Some(start + run);
+        }
+        start += run + 1;
+    }
+}
+
+/// `-` at the start or end of a label.
+fn has_hyphen_at_an_end(domain: &[u8]) -> bool {
+    memchr::memchr(b'-', domain).is_some()
+        && domain.split(|&b| b == b'.').any(|label| label.starts_with(b"-") || label.ends_with(b"-"))
+}
+
 /// Octet allowed in a label.
 const LABEL: u8 = 1;
 /// Octet allowed in an atom of a local-part.
 const ATEXT: u8 = 2;
+/// The same, without octets of UTF-8.
+const PLAIN_LABEL: u8 = 4;
+/// The same, without octets of UTF-8.
+const PLAIN_ATEXT: u8 = 8;
 
 /// What each octet may be part of. Octets of UTF-8 beyond US-ASCII may be part of both.
 const CLASS: [u8; 256] = {
@@ -399,17 +444,17 @@ const CLASS: [u8; 256] = {
     let mut b = 0;
     while b < 256 {
         let octet = b as u8;
-        if octet.is_ascii_alphanumeric() || octet >= 0x80 {
+        if octet.is_ascii_alphanumeric() || octet == b'_' || octet == b'-' {
+            class[b] = LABEL | ATEXT | PLAIN_LABEL | PLAIN_ATEXT;
+        } else if octet >= 0x80 {
             class[b] = LABEL | ATEXT;
         }
         b += 1;
     }
-    class[b'_' as usize] = LABEL | ATEXT;
-    class[b'-' as usize] = LABEL | ATEXT;
     let specials = b"!#$%&'*+/=?^`{|}~";
     let mut i = 0;
     while i < specials.len() {
-        class[specials[i] as usize] |= ATEXT;
+        class[specials[i] as usize] = ATEXT | PLAIN_ATEXT;
         i += 1;
     }
     class
@@ -536,6 +581,16 @@ mod tests {
         fn what_parses_is_its_parts(text in "[ -~]{0,80}") {
             if let Ok(mailbox) = Mailbox::parse(&text, false) {
                 prop_assert_eq!(format!("{}@{}", mailbox.local_part(), mailbox.domain()), text);
+            }
+        }
+
+        #[test]
+        fn the_short_way_agrees_with_the_long_one(text in "[a-c.@>\"\\\\\u{f6}_-]{0,30}", pad in 0usize..70) {
+            let text = format!("{}{text}>", "x".repeat(pad));
+            if let Some((mailbox, rest)) = MailboxRef::plain(text.as_bytes()) {
+                let end = text.len() - rest.len();
+                let path = format!("<{}", &text[..end]);
+                prop_assert_eq!(forward_path(&path, false), Ok(mailbox));
             }
         }
 

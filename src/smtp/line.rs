@@ -51,11 +51,18 @@ pub enum Step<'a> {
 }
 
 /// Splits a stream into lines. Holds no octet itself.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct LineSplitter {
     bare_lf: BareLf,
     line_bytes_max: u32,
     is_swallowing: bool,
+}
+
+impl Default for LineSplitter {
+    /// For commands, with a bare LF refused.
+    fn default() -> Self {
+        LineSplitter::new(BareLf::Refuse)
+    }
 }
 
 impl LineSplitter {

@@ -165,10 +165,15 @@ fn is_blank(b: u8) -> bool {
     b == b' ' || b == b'\t'
 }
 
-fn trim(mut text: &[u8]) -> &[u8] {
+fn trim_start(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = text {
         text = rest;
     }
+    text
+}
+
+fn trim(text: &[u8]) -> &[u8] {
+    let mut text = trim_start(text);
     while let [rest @ .., b' ' | b'\t'] = text {
         text = rest;
     }
@@ -196,9 +201,15 @@ fn client_name(arguments: &[u8]) -> Result<&str, CommandError> {
 
 fn mail(arguments: &[u8]) -> Result<Mail<'_>, CommandError> {
     const EXPECTED: CommandError = CommandError::Syntax("MAIL FROM:<address> [parameters]");
-    let (path, rest) = split_path(arguments, b"FROM:").ok_or(EXPECTED)?;
-    // SMTPUTF8 comes after the path, so the path is read with it first.
-    let path = address::reverse_path(path, true).map_err(CommandError::ReversePath)?;
+    let arguments = after_keyword(arguments, b"FROM:").ok_or(EXPECTED)?;
+    let (path, rest) = match plain_path(arguments) {
+        Some((path, rest)) => (Some(path), rest),
+        None => {
+            let (path, rest) = split_path(arguments).ok_or(EXPECTED)?;
+            // SMTPUTF8 comes after the path, so the path is read with it first.
+            (address::reverse_path(path, true).map_err(CommandError::ReversePath)?, rest)
+        }
+    };
     let arguments = MailArguments::parse(rest)?;
     if !arguments.smtputf8 && path.is_some_and(|mailbox| !mailbox.is_ascii()) {
         return Err(CommandError::SenderNeedsSmtpUtf8);
@@ -208,18 +219,32 @@ fn mail(arguments: &[u8]) -> Result<Mail<'_>, CommandError> {
 
 fn rcpt(arguments: &[u8]) -> Result<Rcpt<'_>, CommandError> {
     const EXPECTED: CommandError = CommandError::Syntax("RCPT TO:<address> [parameters]");
-    let (path, rest) = split_path(arguments, b"TO:").ok_or(EXPECTED)?;
-    let path = address::forward_path(path, true).map_err(CommandError::ForwardPath)?;
+    let arguments = after_keyword(arguments, b"TO:").ok_or(EXPECTED)?;
+    let (path, rest) = match plain_path(arguments) {
+        Some(plain) => plain,
+        None => {
+            let (path, rest) = split_path(arguments).ok_or(EXPECTED)?;
+            (address::forward_path(path, true).map_err(CommandError::ForwardPath)?, rest)
+        }
+    };
     Ok(Rcpt { path, arguments: RcptArguments::parse(rest)? })
 }
 
-/// Splits `FROM:<path> parameters` into the path and the parameters.
-fn split_path<'a>(arguments: &'a [u8], keyword: &[u8]) -> Option<(&'a str, &'a [u8])> {
+/// What follows `FROM:` or `TO:`, from the path on.
+fn after_keyword<'a>(arguments: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
     let (head, rest) = arguments.split_at_checked(keyword.len())?;
-    if !head.eq_ignore_ascii_case(keyword) {
-        return None;
-    }
-    let (path, parameters) = split_at_path_end(trim(rest))?;
+    head.eq_ignore_ascii_case(keyword).then(|| trim_start(rest))
+}
+
+/// The commonest path and the parameters behind it, in one pass.
+fn plain_path(text: &[u8]) -> Option<(MailboxRef<'_>, &[u8])> {
+    let (mailbox, rest) = MailboxRef::plain(text.strip_prefix(b"<")?)?;
+    rest.first().is_none_or(|&b| is_blank(b)).then_some((mailbox, rest))
+}
+
+/// Splits `<path> parameters` into the path, however it is spelled, and the parameters.
+fn split_path(text: &[u8]) -> Option<(&str, &[u8])> {
+    let (path, parameters) = split_at_path_end(text)?;
     if parameters.first().is_some_and(|&b| !is_blank(b)) {
         return None;
     }

@@ -171,6 +171,9 @@ impl By {
 impl<'a> RcptArguments<'a> {
     pub(super) fn parse(rest: &'a [u8]) -> Result<Self, CommandError> {
         let mut arguments = RcptArguments::default();
+        if rest.is_empty() {
+            return Ok(arguments);
+        }
         for word in words(rest) {
             let (keyword, value) = split(word)?;
             if keyword.eq_ignore_ascii_case(b"NOTIFY") {
@@ -238,7 +241,7 @@ fn words(rest: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// `keyword` or `keyword=value`. A value holds no control character; 8-bit is the parameter's business.
 fn split(word: &[u8]) -> Result<(&[u8], Option<&[u8]>), CommandError> {
-    let (keyword, value) = match memchr::memchr(b'=', word) {
+    let (keyword, value) = match word.iter().position(|&b| b == b'=') {
         Some(at) => (word.get(..at).unwrap_or_default(), word.get(at + 1..)),
         None => (word, None),
     };
