@@ -4,12 +4,14 @@
 //! here, a row in [`TARGETS`], a file in `fuzz_targets/`, a `[[bin]]` and a folder in `corpus/`.
 
 use posthaste::base::WallTime;
+use posthaste::config;
 use posthaste::expr::keywords::Mechanism;
 use posthaste::expr::{
     Answer, Answers, Branch, Environment, Expr, ExprFault, Names, Place, Scalar, Scope, Source, Stop, Target, Value,
     Variable, VariableSet,
 };
 use posthaste::mail::{ContentFacts, ForwardPath, Reply, ReversePath};
+use posthaste::schema::{self, Document, FaultKind};
 use posthaste::smtp::command::{Command, Verb};
 use posthaste::smtp::content::{BareLineEnds, ContentScanner};
 use posthaste::smtp::extensions::{Extensions, PeerExtensions};
@@ -24,6 +26,7 @@ pub type Body = fn(&[u8]);
 /// Every target by its name.
 pub const TARGETS: &[(&str, Body)] = &[
     ("command", command),
+    ("configuration", configuration),
     ("content", content),
     ("expression", expression),
     ("proxy", proxy_header),
@@ -281,4 +284,40 @@ fn read_replies(input: &[u8], cut: usize) -> (Vec<Reply>, Option<ReplyError>) {
         }
     }
     (found, None)
+}
+
+/// A configuration: refused with faults that have a place, or accepted and printed as TOML. A secret is in no print.
+fn configuration(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    match config::load_text("fuzz.toml", &text, &Nowhere) {
+        Ok(loaded) => {
+            let (_, faults) = Document::parse("shown", &loaded.show());
+            assert_eq!(faults, [], "what is shown is TOML");
+            assert!(loaded.diff(&loaded).is_empty());
+            assert!(!loaded.warnings(false).contains(SECRET) && !loaded.show().contains(SECRET));
+        }
+        Err(refused) => {
+            assert!(refused.count() > 0);
+            let lines = text.lines().count() + 1;
+            for fault in refused.json() {
+                assert!(fault.line.is_some() || fault.kind != FaultKind::Unknown);
+                assert!(fault.line.is_none_or(|line| (1..=lines).contains(&line)));
+            }
+            assert!(!refused.to_string().contains(SECRET));
+        }
+    }
+}
+
+const SECRET: &str = "from outside";
+
+/// Every variable is a secret, and there are no files.
+struct Nowhere;
+
+impl schema::Environment for Nowhere {
+    fn variable(&self, _: &str) -> Option<String> {
+        Some(SECRET.to_owned())
+    }
+    fn file(&self, _: &str) -> Result<String, String> {
+        Err("no such file".to_owned())
+    }
 }

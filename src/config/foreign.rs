@@ -48,3 +48,17 @@ pub(super) fn accept(root: &Section<'_>) {
     FOREIGN.iter().for_each(|(name, why)| root.foreign(name, why));
     NOT_YET.iter().for_each(|(name, why)| root.not_yet(name, why));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_them_all() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+        let text = std::fs::read_to_string(path).expect("docs/configuration.md");
+        for (name, why) in FOREIGN.iter().chain(NOT_YET) {
+            assert!(text.contains(&format!("| `[{name}]` | {why} |")), "{name} is not in docs/configuration.md");
+        }
+    }
+}

@@ -131,7 +131,7 @@ pub fn load_text(name: &str, text: &str, environment: &dyn Environment) -> Resul
     if !faults.is_empty() && !file::is_readable(&document, &faults) {
         return Err(Refused { document: Arc::new(document), faults });
     }
-    let (config, findings) = resolve::resolve(&document);
+    let (config, findings) = resolve::resolve(&document, environment);
     // Where the text is at fault already, what stands there is not told again.
     let known: Vec<_> = faults.iter().filter_map(|fault| fault.span.clone()).collect();
     let is_new = |fault: &Fault| match &fault.span {

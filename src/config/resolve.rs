@@ -9,7 +9,8 @@ use super::foreign;
 use super::names;
 use super::queue;
 use super::server::{self, ServerSettings};
-use crate::schema::{Document, Fault, FaultKind, Findings, Reader, Section};
+use crate::schema::{Document, Environment, Fault, FaultKind, Findings, Reader, Section};
+use crate::tls::identity::{Identity, IdentityFault, Tickets};
 use crate::{control, delivery, dns, limits, listener, lookup, observe, policy, report, scheduler, session, spool};
 
 /// One checked configuration. Immutable: a reload makes another.
@@ -52,8 +53,13 @@ const _: fn() = || {
 };
 
 /// The snapshot of `document`; it may be used if the findings hold no fault.
-pub(super) fn resolve(document: &Document) -> (Config, Findings) {
-    let reader = Reader::new(document).with_fact("server.hostname", host_name());
+pub(super) fn resolve(document: &Document, environment: &dyn Environment) -> (Config, Findings) {
+    let mut reader = Reader::new(document).with_fact("server.hostname", host_name());
+    for (key, variable) in [("server.run-as.user", "RUN_AS_USER"), ("server.run-as.group", "RUN_AS_GROUP")] {
+        if let Some(name) = environment.variable(variable).filter(|name| !name.is_empty()) {
+            reader = reader.with_fact(key, name);
+        }
+    }
     reader.read(read)
 }
 
@@ -119,7 +125,9 @@ fn check(root: &Section<'_>, config: &Config) {
     }
     names::check(root, config);
     check_listeners(root, config);
-    check_certificates(root, config);
+    if !root.has_fault_under(&["server", "certificate"]) {
+        check_tls(root, config);
+    }
 }
 
 fn check_listeners(root: &Section<'_>, config: &Config) {
@@ -145,18 +153,31 @@ fn check_listeners(root: &Section<'_>, config: &Config) {
             let fault = root.fault_in(&at("tls"), FaultKind::Conflict, title);
             root.report(fault.expected("tls.enable = true, or tls.implicit = false"));
         }
-        if listener.tls.enable && listener.tls.disable_protocols.len() >= 2 {
-            let title = format!("listener `{}` speaks TLS, and every version is disabled", listener.id);
-            root.report(root.fault_in(&at("tls"), FaultKind::Conflict, title));
-        }
     }
 }
 
-fn check_certificates(root: &Section<'_>, config: &Config) {
-    let mut defaults = config.certificates.iter().filter(|certificate| certificate.is_default);
-    if let (Some(first), Some(second)) = (defaults.next(), defaults.next()) {
-        let title = format!("certificates `{}` and `{}` are both the default", first.id, second.id);
-        let fault = root.fault_in(&["certificate", &second.id, "default"], FaultKind::Conflict, title);
-        root.report(fault.label("one certificate can be the default"));
+/// The identity of the TLS server is made once, to see that it can be.
+fn check_tls(root: &Section<'_>, config: &Config) {
+    let tell = |fault: IdentityFault, place: Fault| {
+        let title = format!("`{}` {}", place.key, fault.problem);
+        root.report(Fault { title, ..place }.label("TLS cannot be spoken with it"));
+    };
+    let Ok(tickets) = Tickets::new() else { return };
+    let identity = match Identity::load(&config.certificates, &config.server.hostname, tickets) {
+        Ok(identity) => identity,
+        Err(faults) => {
+            for fault in faults {
+                let id = fault.certificate.clone().unwrap_or_default();
+                let place = root.fault_in(&["certificate", &id, fault.key], FaultKind::Value, "");
+                tell(fault, place);
+            }
+            return;
+        }
+    };
+    for listener in config.listeners.iter().filter(|listener| listener.tls.enable) {
+        for fault in identity.server_config(&listener.tls).err().unwrap_or_default() {
+            let place = root.fault_in(&["server", "listener", &listener.id, "tls", fault.key], FaultKind::Value, "");
+            tell(fault, place);
+        }
     }
 }

@@ -46,9 +46,15 @@ pub(super) fn read(root: &Section<'_>, machine_name: &str) -> Server {
     root.table("server", "The server as a whole.", |s| {
         s.not_yet("auto-ban", "nobody is banned automatically");
         s.foreign("http", "there is no HTTP server");
+        let variable = |key: &str| s.fact(key).map(CompactString::new);
         let (run_as_user, run_as_group) = s.table("run-as", RUN_AS_DOC, |s| {
             (
-                s.key("user").doc("The user's name.").example("\"posthaste\"").restart().optional(),
+                s.key("user")
+                    .doc("The user's name.")
+                    .example("\"posthaste\"")
+                    .restart()
+                    .optional()
+                    .or_else(|| variable("server.run-as.user")),
                 s.key("group")
                     .doc("The group's name; the user's own where it is not set.")
                     .example("\"posthaste\"")

@@ -1,8 +1,16 @@
 //! The room as a whole: what is accepted, what is refused and in which words, what a reload says.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
+
+/// A certificate and its key, in PEM.
+static IDENTITY: LazyLock<(String, String)> = LazyLock::new(|| {
+    let made = rcgen::generate_simple_self_signed(["mx.example.org".to_owned()]).expect("a certificate");
+    (made.cert.pem(), made.signing_key.serialize_pem())
+});
 
 struct Outside;
 
@@ -12,8 +20,9 @@ impl Environment for Outside {
     }
     fn file(&self, path: &str) -> Result<String, String> {
         match path {
-            "/tls/mx.crt" => Ok("-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n".to_owned()),
-            "/tls/mx.key" => Ok("-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n".to_owned()),
+            "/tls/mx.crt" => Ok(IDENTITY.0.clone()),
+            "/tls/mx.key" => Ok(IDENTITY.1.clone()),
+            "/tls/other.key" => Ok(rcgen::KeyPair::generate().expect("a key").serialize_pem()),
             _ => Err("no such file".to_owned()),
         }
     }
@@ -111,14 +120,16 @@ fn listeners_of_other_protocols_are_skipped_with_a_warning() {
 
 #[test]
 fn a_reload_answers_with_what_changes() {
-    let before = accepted(
-        "server.hostname = 'a.example'\n[server.listener.a]\nbind = '%{env:BIND}%'\nprotocol = 'smtp'\n[spool]\npath = '/a'\n\
-         [certificate.x]\ncert = '%{file:/tls/mx.crt}%'\nprivate-key = '''-----BEGIN PRIVATE KEY-----\nhunter2'''\n",
-    );
-    let after = accepted(
-        "server.hostname = 'a.example'\n[server.listener.b]\nbind = '[::1]:26'\nprotocol = 'lmtp'\n[spool]\npath = '/b'\n\
-         [certificate.x]\ncert = '%{file:/tls/mx.crt}%'\nprivate-key = '''-----BEGIN PRIVATE KEY-----\nhunter22'''\n",
-    );
+    let text = |listener: &str, spool: &str, key: &str| {
+        format!(
+            "server.hostname = 'a.example'\n[server.listener.{listener}\n[spool]\npath = '{spool}'\n\
+             [certificate.x]\ncert = '%{{file:/tls/mx.crt}}%'\nprivate-key = \"\"\"{key}\"\"\"\n"
+        )
+    };
+    // The same key, spelt with another line end: what changes is not shown.
+    let key = &IDENTITY.1;
+    let before = accepted(&text("a]\nbind = '%{env:BIND}%'\nprotocol = 'smtp'", "/a", key));
+    let after = accepted(&text("b]\nbind = '[::1]:26'\nprotocol = 'lmtp'", "/b", &format!("{key}\n")));
     let diff = before.diff(&after);
     assert!(diff.needs_restart());
     insta::assert_snapshot!(diff);
@@ -128,16 +139,58 @@ fn a_reload_answers_with_what_changes() {
 
 #[test]
 fn what_is_shown_holds_every_value_and_no_secret() {
-    let loaded = accepted(
-        "[server.listener.a]\nbind = '%{env:BIND}%'\nprotocol = 'smtp'\n\
-         [certificate.x]\ncert = '%{file:/tls/mx.crt}%'\nprivate-key = '''-----BEGIN PRIVATE KEY-----\nhunter2'''\n",
-    );
+    let loaded = accepted(&format!(
+        "[server.listener.a]\nbind = '%{{env:BIND}}%'\nprotocol = 'smtp'\n\
+         [certificate.x]\ncert = '%{{file:/tls/mx.crt}}%'\nprivate-key = '''{}'''\n\
+         [queue.route.x]\ntype = 'relay'\naddress = 'relay.example'\nport = 465\nauth = {{ username = 'u', secret = 'hunter2' }}\n",
+        IDENTITY.1
+    ));
     let shown = loaded.show();
     assert!(!shown.contains("hunter2") && !shown.contains("BEGIN"), "{shown}");
     assert!(shown.contains("bind = '%{env:BIND}%'") && shown.contains("# max-connections = 8192"), "{shown}");
     // What is shown is TOML that means the same, the secret apart.
     let (_, faults) = Document::parse("shown", &shown);
     assert_eq!(faults, []);
+    assert!(!format!("{:?}", loaded.config).contains("hunter2"));
+}
+
+#[test]
+fn a_key_that_does_not_belong_to_its_certificate_is_a_fault() {
+    let text = format!(
+        "{}[certificate.x]\ncert = '%{{file:/tls/mx.crt}}%'\nprivate-key = '%{{file:/tls/other.key}}%'\n",
+        LISTENERS[0]
+    );
+    let refused = load_text("t", &text, &Outside).expect_err("keys that differ");
+    let told: Vec<_> = refused.json().iter().map(|fault| (fault.key.to_owned(), fault.line)).collect();
+    assert_eq!(told, [("certificate.x.private-key".to_owned(), Some(7))]);
+    assert!(!refused.to_string().contains("BEGIN"));
+}
+
+/// The examples of the vocabulary's own documentation: the MTA part of a 0.15 configuration loads.
+#[test]
+fn the_examples_of_the_vocabulary_load() {
+    let loaded = accepted(include_str!("../../tests/vocabulary.toml"));
+    let mut told: Vec<_> =
+        loaded.warnings_json().iter().map(|warning| format!("{:?} {}", warning.kind, warning.key)).collect();
+    told.sort();
+    insta::assert_snapshot!(told.join("\n"));
+    assert!(!loaded.warnings(false).contains("hunter2"));
+    let config = &loaded.config;
+    assert_eq!(config.delivery.routes.len(), 4);
+    assert_eq!(config.policy.limiters.len(), 1);
+    assert_eq!(config.limits.quotas.len(), 1);
+    assert_eq!(config.server.blocked_ip.len(), 2);
+    assert!(config.policy.rcpt.rewrite.as_constant().is_none());
+}
+
+/// What the reference would answer with a default is a fault here, at its column.
+#[test]
+fn expressions_are_faulted_at_their_column() {
+    let relay = "[session.rcpt]\nrelay = [ { if = \"rcpt_domian = 'a'\", then = true }, { else = false } ]\n";
+    let refused = load_text("t", &format!("{}{relay}", LISTENERS[0]), &Outside).expect_err("a typo");
+    let fault = &refused.json()[0];
+    assert_eq!((fault.line, fault.column, fault.key), (Some(6), Some(19), "session.rcpt.relay"));
+    assert_eq!(fault.help, ["did you mean `rcpt_domain`?"]);
 }
 
 /// Pieces from which nearly right configurations are made.

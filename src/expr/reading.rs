@@ -7,6 +7,9 @@ use crate::schema::document::{Entry, Value as Toml};
 use crate::schema::quantity::parse_size;
 use crate::schema::{Cell, FaultKind, Kind};
 
+/// What makes of a source what its key holds.
+type Compile<R> = dyn Fn(&Source<'_>, &Environment<'_>) -> Result<R, Vec<ExprFault>>;
+
 /// Lists that defaults ask for. Where the file does not have them they know no key.
 const WELL_KNOWN_STORES: [&str; 1] = ["blocked-domains"];
 
@@ -94,15 +97,13 @@ fn config_value(cell: &Cell<'_>, key: &str) -> Option<Value<'static>> {
 }
 
 fn read<T: Target>(cell: &Cell<'_>, stage: Stage, may_wait: bool, fallback: &T) -> Option<Expr<T>> {
-    read_with(cell, stage, may_wait, &|source, environment| Expr::compile(source, fallback.clone(), environment))
+    let fallback = fallback.clone();
+    let compile =
+        move |source: &Source<'_>, environment: &Environment<'_>| Expr::compile(source, fallback.clone(), environment);
+    read_with(cell, stage, may_wait, &compile)
 }
 
-fn read_with<R>(
-    cell: &Cell<'_>,
-    stage: Stage,
-    may_wait: bool,
-    compile: &dyn Fn(&Source<'_>, &Environment<'_>) -> Result<R, Vec<ExprFault>>,
-) -> Option<R> {
+fn read_with<R>(cell: &Cell<'_>, stage: Stage, may_wait: bool, compile: &Compile<R>) -> Option<R> {
     let form = form(cell);
     let directories = cell.names("directory");
     let mut stores = cell.names("lookup");

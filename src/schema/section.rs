@@ -508,6 +508,13 @@ impl<'r> Section<'r> {
         self.reader.state.borrow().faults.iter().filter(|fault| !fault.kind.is_warning()).count()
     }
 
+    /// Whether a fault was told of a key under one of these at the top, warnings not counted.
+    pub fn has_fault_under(&self, tops: &[&str]) -> bool {
+        let state = self.reader.state.borrow();
+        let is_under = |fault: &Fault| tops.contains(&fault.key.split('.').next().unwrap_or_default());
+        state.faults.iter().any(|fault| !fault.kind.is_warning() && is_under(fault))
+    }
+
     /// Puts `fault` with the others.
     pub fn report(&self, fault: Fault) {
         if !self.reader.describes {
