@@ -89,7 +89,7 @@ pub(super) async fn open(
     mut dial: Dial<'_>,
     tls: &ClientTls,
     hosts: &std::cell::RefCell<Hosts>,
-) -> Result<Link, Box<Refusal>> {
+) -> Result<Box<Link>, Box<Refusal>> {
     let started = now();
     let address = dial.key.address;
     let opened = match try_open(&dial, tls).await {
@@ -114,7 +114,7 @@ pub(super) async fn open(
     }
 }
 
-async fn try_open(dial: &Dial<'_>, tls: &ClientTls) -> Result<Link, Box<Refusal>> {
+async fn try_open(dial: &Dial<'_>, tls: &ClientTls) -> Result<Box<Link>, Box<Refusal>> {
     let key = &dial.key;
     let remote = format_compact!("{} [{}]", key.name, key.address.ip());
     let stream = match net::connect(key.address, key.source, dial.connection.connect_timeout).await {

@@ -45,8 +45,9 @@ pub(super) enum Pause {
 }
 
 impl Link {
-    pub(super) fn new(connection: Connection, client: Client, key: Key, opened: Monotonic) -> Link {
-        Link { connection, client, key, opened }
+    /// On the heap: it moves between attempts and the pool.
+    pub(super) fn new(connection: Connection, client: Client, key: Key, opened: Monotonic) -> Box<Link> {
+        Box::new(Link { connection, client, key, opened })
     }
 
     /// Runs the dialogue that makes the connection ready, from `step` on.
@@ -61,7 +62,7 @@ impl Link {
     }
 
     /// For the handshake: the bare stream and the rest.
-    pub(super) fn into_parts(self) -> (Option<Stream>, Client, Key, Monotonic) {
+    pub(super) fn into_parts(self: Box<Self>) -> (Option<Stream>, Client, Key, Monotonic) {
         (self.connection.into_plain(), self.client, self.key, self.opened)
     }
 
@@ -209,7 +210,7 @@ impl Link {
     }
 
     /// Takes leave, waits a little for the farewell, and closes.
-    pub(super) async fn quit(mut self) {
+    pub(super) async fn quit(mut self: Box<Self>) {
         let mut out = Vec::new();
         if self.client.is_idle() {
             let _ = self.client.quit(&mut out);

@@ -108,7 +108,7 @@ struct Inner {
     control: ControlHandle,
     random: RefCell<Random>,
     hosts: RefCell<Hosts>,
-    pool: RefCell<Pool<Link>>,
+    pool: RefCell<Pool<Box<Link>>>,
     is_reaping: std::cell::Cell<bool>,
     idle_closed: RefCell<Option<IdleClosed>>,
 }
@@ -142,7 +142,7 @@ impl Delivery {
         observe::gauge_add(Gauge::AttemptsOpen, 1);
         let _open = OnDrop(|| observe::gauge_add(Gauge::AttemptsOpen, -1));
         let report = match job.next_hop {
-            NextHop::Local { route, .. } => transact::store(&self.0, job, route, content).await,
+            NextHop::Local { route, .. } => Box::pin(transact::store(&self.0, job, route, content)).await,
             NextHop::Mx { .. } | NextHop::Relay { .. } => self.send(job, content).await,
         };
         observe::record_micros(Timing::Attempt, clock::now().saturating_sub(started));
@@ -183,7 +183,7 @@ impl Delivery {
     async fn send<C: Content>(&self, job: &Job<'_>, content: &mut C) -> Report {
         let mut report = Report { has_idle: job.reuse, ..Report::default() };
         let mut open = Open::new(job.recipients);
-        match self.hosts_of(job).await {
+        match Box::pin(self.hosts_of(job)).await {
             Err(outcome) => open.note_all(&outcome),
             Ok(hosts) => {
                 for host in hosts {
@@ -233,7 +233,7 @@ impl Delivery {
         open: &mut Open,
         report: &mut Report,
     ) {
-        let addresses = match self.addresses_of(job, host).await {
+        let addresses = match Box::pin(self.addresses_of(job, host)).await {
             Ok(addresses) => addresses,
             Err(outcome) => return open.note_all(&outcome),
         };
@@ -273,7 +273,7 @@ impl Delivery {
 
     /// An idle connection to that peer that is still alive. The attempt holds one place: what idles elsewhere in
     /// the lane is closed, so that a new connection can take its place.
-    async fn reuse(&self, job: &Job<'_>, key: &Key, report: &mut Report) -> Option<Link> {
+    async fn reuse(&self, job: &Job<'_>, key: &Key, report: &mut Report) -> Option<Box<Link>> {
         if !std::mem::take(&mut report.has_idle) {
             return None;
         }
@@ -290,12 +290,12 @@ impl Delivery {
         None
     }
 
-    async fn open(&self, dial: Dial<'_>) -> Result<Link, Box<Refusal>> {
-        connect::open(dial, &self.0.tls, &self.0.hosts).await
+    async fn open(&self, dial: Dial<'_>) -> Result<Box<Link>, Box<Refusal>> {
+        Box::pin(connect::open(dial, &self.0.tls, &self.0.hosts)).await // not carried while a transaction waits
     }
 
     /// Keeps a connection for the next message, or takes leave; says whether it is kept.
-    fn park(&self, link: Link, job: &Job<'_>) -> bool {
+    fn park(&self, link: Box<Link>, job: &Job<'_>) -> bool {
         let settings = &job.settings.pool;
         let now = Monotonic(clock::now());
         let is_used_up = !link.is_ready()

@@ -532,3 +532,12 @@ fn an_attempt_has_one_place_in_its_lane_whichever_host_takes_it() {
     assert!(first.results().len() >= 2);
     assert!(second.results().iter().all(|taken| *taken));
 }
+
+#[test]
+fn an_attempt_is_small_while_it_waits() {
+    let size = Bench::relay(9).on_shard(|bench, delivery| async move {
+        let mut content = bench.content.clone();
+        std::mem::size_of_val(&bench.attempt_with(&delivery, &mut content))
+    });
+    assert!(size <= 3072, "{size} octets");
+}
