@@ -1,7 +1,7 @@
 //! The other side: what this shard holds of keys that others own.
 
 use super::meter::{Limit, ns};
-use super::shard::{Patience, Ticket};
+use super::request::{Patience, Ticket};
 use crate::base::limits::LEASE_UNUSED;
 use crate::base::{Monotonic, Rank};
 

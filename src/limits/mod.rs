@@ -19,6 +19,7 @@ mod lease;
 mod message;
 mod meter;
 mod owned;
+mod request;
 pub mod settings;
 mod shard;
 #[cfg(test)]
@@ -27,4 +28,5 @@ mod simulation;
 pub use key::{KeyBuilder, KeyMaker, LimitKey};
 pub use message::Item;
 pub use meter::Limit;
-pub use shard::{Ask, Limits, Patience, Permit, Request, Ticket, Verdict};
+pub use request::{Ask, Patience, Permit, Request, Ticket, Verdict};
+pub use shard::Limits;

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::key::LimitKey;
 use super::meter::{Limit, Meter, ns, slack_ns};
-use super::shard::Ticket;
+use super::request::Ticket;
 use crate::base::limits::{LIMIT_EVICTION_STEPS, LIMIT_KEYS_MAX};
 use crate::base::{Monotonic, Rank};
 

@@ -12,6 +12,7 @@ use super::lease::{Lease, Waiter};
 use super::message::Item;
 use super::meter::{Limit, ns, slack_ns};
 use super::owned::{OwnedTable, Reserved, Waiting, Who};
+use super::request::{Ask, Patience, Permit, Request, Ticket, Verdict};
 use crate::base::limits::{
     LEASE_AMOUNT_MAX, LEASE_KEPT, LEASE_UNUSED, LEASES_MAX, LIMIT_KEYS_MAX, LIMIT_WAITERS_MAX, REFUSAL_VALID,
 };
@@ -19,121 +20,6 @@ use crate::base::{Monotonic, Rank, ShardId};
 
 /// The least that a deadline lies ahead: a turn never waits for itself.
 const MOMENT: Duration = Duration::from_micros(1);
-
-/// One limit that applies, by its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ask {
-    /// Of what.
-    pub key: LimitKey,
-    /// How much.
-    pub limit: Limit,
-}
-
-/// Whom to wake when an answer has come: the caller's own number. It asks again with the same ticket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
-
-impl Ticket {
-    const OUTBOUND: u64 = 1 << 63;
-
-    /// A ticket of a session or listener on this shard.
-    pub fn inbound(n: u64) -> Ticket {
-        Ticket(n & !Self::OUTBOUND)
-    }
-
-    /// A ticket of the scheduler.
-    pub fn outbound(n: u64) -> Ticket {
-        Ticket(n | Self::OUTBOUND)
-    }
-
-    /// The scheduler's number, if it is the scheduler's.
-    pub fn as_outbound(self) -> Option<u64> {
-        (self.0 & Self::OUTBOUND != 0).then_some(self.0 & !Self::OUTBOUND)
-    }
-}
-
-/// What happens when a limit is used up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    /// The owner's no is an answer: a session that replies 4xx.
-    Refuse,
-    /// Wait in the owner's queue: a message that stays queued anyway.
-    Queue,
-}
-
-/// All limits of one step, to be taken together.
-#[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// The limits, broadest first. A key that occurs twice counts once.
-    pub asks: &'a [Ask],
-    /// Whom to wake.
-    pub ticket: Ticket,
-    /// Since when this waits.
-    pub since: Monotonic,
-    /// MT-PRIORITY of what waits, -9 to 9.
-    pub priority: i8,
-    /// How many more of the same are likely to follow at once, this one included.
-    pub want: u32,
-    /// What to do when there is none.
-    pub patience: Patience,
-}
-
-impl<'a> Request<'a> {
-    /// A request of a session: refused when a limit is used up.
-    pub fn inbound(asks: &'a [Ask], ticket: Ticket, now: Monotonic) -> Request<'a> {
-        Request { asks, ticket, since: now, priority: 0, want: 1, patience: Patience::Refuse }
-    }
-}
-
-/// The concurrency limits that somebody holds. Give it back with [`Limits::release`]; nothing else does.
-#[derive(Debug, Default, PartialEq, Eq)]
-#[must_use = "a permit that is not released is lost until restart"]
-pub struct Permit {
-    keys: SmallVec<[LimitKey; 4]>,
-}
-
-impl Permit {
-    /// Nothing to give back.
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    /// Splits off what concerns `key`, to be released on its own: a connection outlives its attempt.
-    pub fn split(&mut self, key: LimitKey) -> Permit {
-        let mut split = Permit::default();
-        if let Some(at) = self.keys.iter().position(|&k| k == key) {
-            split.keys.push(self.keys.swap_remove(at));
-        }
-        split
-    }
-
-    /// Joins another permit to this one.
-    pub fn join(&mut self, other: Permit) {
-        self.keys.extend(other.keys);
-    }
-}
-
-/// What became of a request.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a granted permit has to be released"]
-pub enum Verdict {
-    /// All limits are taken.
-    Granted(Permit),
-    /// None is taken. The ticket is woken when it may succeed, or the time comes.
-    Wait {
-        /// Index of the first ask that is short.
-        ask: usize,
-        /// When it may succeed, where time alone decides.
-        until: Option<Monotonic>,
-    },
-    /// The owner said no.
-    Refused {
-        /// Index of the ask.
-        ask: usize,
-        /// When to try again, where that is known.
-        until: Option<Monotonic>,
-    },
-}
 
 enum Found {
     Owned(u32),

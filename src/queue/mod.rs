@@ -27,6 +27,7 @@ mod index;
 mod lanes;
 mod list;
 mod names;
+mod operate;
 mod recipients;
 mod ring;
 #[cfg(test)]
