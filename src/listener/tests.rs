@@ -409,8 +409,15 @@ fn a_stop_ends_idle_sessions_and_lets_a_transaction_finish() {
         assert_eq!(idle.codes(1).await, [220]);
         busy.say(format!("EHLO c.test\r\n{ENVELOPE}Subject: x\r\n")).await;
         assert_eq!(busy.codes(5).await, [220, 250, 250, 250, 354]);
+        let mut half = shop.client().await;
+        half.say("EHLO c.te").await;
+        assert_eq!(half.codes(1).await, [220]);
+        while shop.floor.budget().used() < 9 {
+            task::yield_now().await;
+        }
         shop.door.stop();
         shop.floor.crew().stop();
+        assert!(half.hear().await.starts_with("421 4.3.0"));
         assert!(idle.hear().await.starts_with("421 4.3.0"));
         busy.say("\r\nbody\r\n.\r\n").await;
         assert!(busy.hear().await.starts_with("250 2.0.0"));

@@ -91,9 +91,10 @@ pub struct Ruling {
 
 /// What became of a question.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the common one, and it never rests anywhere")]
 pub enum Judgement {
     /// Decided, given that the limits can be taken.
-    Ruled(Box<Ruling>),
+    Ruled(Ruling),
     /// Find this out, add it with [`Found::add`], and judge again.
     Wait(expr::Question),
 }
@@ -205,12 +206,12 @@ pub fn judge(site: &Site<'_>, subject: &Subject<'_>, found: &mut Found) -> Judge
             }
         }
     }
-    Judgement::Ruled(Box::new(ruling))
+    Judgement::Ruled(ruling)
 }
 
 fn refused(verdict: Verdict, ruling: Ruling) -> Judgement {
     let answer = Answer { verdict, rules: ruling.answer.rules, ..Answer::default() };
-    Judgement::Ruled(Box::new(Ruling { answer, ..Ruling::default() }))
+    Judgement::Ruled(Ruling { answer, ..Ruling::default() })
 }
 
 /// The facts for a check, with what the checks before it have rewritten.

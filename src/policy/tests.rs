@@ -64,7 +64,7 @@ fn ruled(settings: &Settings, client: &Client, question: Question<'_>, content: 
         hostname: "mx.ours.test",
     };
     match judge(&site, &subject, &mut Found::default()) {
-        Judgement::Ruled(ruling) => *ruling,
+        Judgement::Ruled(ruling) => ruling,
         Judgement::Wait(question) => panic!("{question:?} was asked"),
     }
 }

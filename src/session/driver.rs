@@ -339,18 +339,57 @@ impl<S: Services> Session<S> {
 
     /// Says what is left to say and closes.
     async fn finish(&mut self, end: End) {
-        if let End::Closed = end {
-            if self.flush_all().await.is_ok() {
-                let _ = self.connection.shutdown().await;
+        match end {
+            End::Closed if self.flush_all().await.is_ok() => {
+                if self.connection.shutdown().await.is_ok() && !self.server.counts().has_quit {
+                    Box::pin(self.linger()).await;
+                }
             }
-            return;
+            // The peer is gone, what it had sent completely is committed all the same, and counted.
+            _ => {
+                while !self.commits.is_empty() {
+                    self.settle().await;
+                }
+            }
         }
-        // The peer is gone, what it had sent completely is committed all the same, and counted.
-        while !self.commits.is_empty() {
-            self.settle().await;
+        self.report();
+    }
+
+    /// Reads on for a moment where the client did not expect the end: a socket that is closed with octets
+    /// unread sends a reset, and the last reply may be lost with it.
+    async fn linger(&mut self) {
+        self.connection.set_read_timeout(Some(LINGER));
+        let mut octets = 0;
+        while octets < LINGER_BYTES_MAX {
+            match self.connection.read_with(|| self.floor.pool.lend()).await {
+                Ok((loan, read)) if read > 0 && !loan.is_empty() => octets += read,
+                _ => return,
+            }
         }
     }
+
+    /// Adds what this session counted to what the shard counts.
+    fn report(&mut self) {
+        let counts = self.server.counts();
+        let (refused, deferred) = self.server.replies().tallies();
+        add(Counter::Commands, counts.commands);
+        add(Counter::CommandsRefused, refused);
+        add(Counter::CommandsDeferred, deferred);
+        add(Counter::MessagesRefused, u64::from(counts.content_refused));
+        add(Counter::SmugglingRefused, u64::from(counts.bare_line_ends));
+        let client = self.server.client();
+        event(wall(), Level::Debug, Event::LinkClosed, |line| {
+            line.text("listener", &client.listener)
+                .show("remote", client.remote.ip())
+                .number("messages", u64::from(counts.accepted))
+                .number("commands", counts.commands);
+        });
+    }
 }
+
+/// How long, and how much, is read of a client that did not expect the end.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 1 << 20;
 
 async fn finish_bulk<B: Bulk>(mut bulk: B, rest: &[u8]) -> Result<crate::spool::Extents, CommitError> {
     if !rest.is_empty() {

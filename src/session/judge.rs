@@ -20,7 +20,7 @@ impl<S: Services> Session<S> {
             Judgement::Ruled(ruling) if ruling.asks.is_empty() => ruling,
             judgement => Box::pin(self.find_out(phase, judgement, found)).await,
         };
-        self.answer(phase, *ruling);
+        self.answer(phase, ruling);
         if phase == Phase::Ehlo {
             self.bounds = Bounds::of(&self.profile, self.server.client());
         }
@@ -47,7 +47,7 @@ impl<S: Services> Session<S> {
     /// One run of the pipeline.
     fn rule(&self, found: &mut Found) -> Judgement {
         let pressure = pressure(&*self.services, &self.floor);
-        let Some(question) = self.server.question() else { return Judgement::Ruled(Box::default()) };
+        let Some(question) = self.server.question() else { return Judgement::Ruled(Ruling::default()) };
         // An id is short enough to need no allocation.
         let id = self.rare.id.map(|id| format_compact!("{id}")).unwrap_or_default();
         let subject = Subject {
@@ -63,9 +63,9 @@ impl<S: Services> Session<S> {
 
     /// The rare way: ask the DNS as often as it takes, then take the limits. What is ready to be said goes
     /// out first: it must not wait behind a slow question.
-    async fn find_out(&mut self, phase: Phase, mut judgement: Judgement, mut found: Found) -> Box<Ruling> {
+    async fn find_out(&mut self, phase: Phase, mut judgement: Judgement, mut found: Found) -> Ruling {
         if self.flush().await.is_err() {
-            return Box::new(closing());
+            return closing();
         }
         let mut questions = 0;
         let mut ruling = loop {
@@ -81,7 +81,7 @@ impl<S: Services> Session<S> {
                 }
             }
             if questions > QUESTIONS_MAX + 1 {
-                break Box::new(deferring());
+                break deferring();
             }
             judgement = self.rule(&mut found);
         };

@@ -282,7 +282,7 @@ impl Server {
     pub fn stop(&mut self) {
         self.dialogue.is_stopping = true;
         let idle = matches!(self.dialogue.state, State::Connected | State::Greeted);
-        if idle && self.dialogue.open.is_none() && self.intake.unread().is_empty() {
+        if idle && self.dialogue.open.is_none() {
             self.end(words::shutting_down());
         }
     }

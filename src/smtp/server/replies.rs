@@ -18,6 +18,8 @@ pub struct Replies {
     held: VecDeque<Held>,
     held_bytes: usize,
     issued: u64,
+    refused: u64,
+    deferred: u64,
 }
 
 /// A reply that is awaited, and what was said after it.
@@ -32,6 +34,7 @@ struct Held {
 impl Replies {
     /// Says something; it goes out when all that was said before has gone.
     pub fn push(&mut self, reply: &Reply) {
+        self.tally(reply);
         match self.held.back_mut() {
             None => reply.write_to(&mut self.ready),
             Some(held) => {
@@ -58,12 +61,23 @@ impl Replies {
             reply.write_to(&mut held.text);
         }
         self.held_bytes += held.text.len();
+        replies.iter().for_each(|reply| self.tally(reply));
         while let Some(front) = self.held.front().filter(|front| front.is_known) {
             self.ready.extend_from_slice(&front.text);
             self.ready.extend_from_slice(&front.after);
             self.held_bytes -= front.text.len() + front.after.len();
             self.held.pop_front();
         }
+    }
+
+    fn tally(&mut self, reply: &Reply) {
+        self.refused += u64::from(reply.is_permanent());
+        self.deferred += u64::from(reply.is_transient());
+    }
+
+    /// Replies of 5yz and of 4yz so far.
+    pub fn tallies(&self) -> (u64, u64) {
+        (self.refused, self.deferred)
     }
 
     /// What may be written now.
@@ -96,7 +110,7 @@ impl Replies {
 
     /// Frees the memory of an idle session.
     pub fn shrink(&mut self) {
-        if self.ready.is_empty() {
+        if self.ready.is_empty() && self.ready.capacity() > KEPT_BYTES_MAX {
             self.ready = Vec::new();
         }
         if self.held.is_empty() {
@@ -107,6 +121,8 @@ impl Replies {
 
 /// A reply buffer larger than this is not kept for the next reply.
 const RECYCLED_BYTES_MAX: usize = 4096;
+/// A reply buffer larger than this is not kept while the session is idle.
+const KEPT_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -51,6 +51,12 @@ pub struct Counts {
     pub rcpt_errors: u32,
     /// Transactions whose content was complete.
     pub messages: u32,
+    /// Messages refused for their octets: too big, a bare line end, too long a header section.
+    pub content_refused: u32,
+    /// Of those, messages with a bare CR or LF.
+    pub bare_line_ends: u32,
+    /// The client said QUIT.
+    pub has_quit: bool,
     /// Messages handed over to be committed.
     pub accepted: u32,
 }

@@ -33,6 +33,7 @@ impl Dialogue {
         let State::Content(transaction, mut receiving) = state else { return state };
         match receiving.take_refusal() {
             Some(refusal) => {
+                self.count_refusal(refusal.must_close);
                 self.replies.push(&refusal.reply);
                 if refusal.must_close { State::Closing } else { State::Greeted }
             }

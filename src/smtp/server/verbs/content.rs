@@ -53,12 +53,21 @@ impl Dialogue {
     ) -> State {
         self.counts.messages += 1;
         match receiving.take_refusal() {
-            Some(refusal) => self.content_refused(&transaction, refusal.reply, refusal.must_close),
+            Some(refusal) => {
+                self.count_refusal(refusal.must_close);
+                self.content_refused(&transaction, refusal.reply, refusal.must_close)
+            }
             None => {
                 self.open = Some(Open::Content);
                 State::Content(transaction, receiving)
             }
         }
+    }
+
+    /// Only a bare line end closes the session: where we see the end of the message, its sender may not.
+    pub(in crate::smtp::server) fn count_refusal(&mut self, is_bare_line_end: bool) {
+        self.counts.content_refused += 1;
+        self.counts.bare_line_ends += u32::from(is_bare_line_end);
     }
 
     /// Says no to a whole message: once, or on LMTP once per accepted RCPT.

@@ -28,6 +28,7 @@ pub(in crate::smtp::server) fn help(d: &mut Dialogue, state: State, _: Command<'
 
 /// QUIT.
 pub(in crate::smtp::server) fn quit(d: &mut Dialogue, _: State, _: Command<'_>, _: WallTime) -> State {
+    d.counts.has_quit = true;
     d.say(State::Closing, words::bye())
 }
 
