@@ -18,6 +18,9 @@ use posthaste::smtp::extensions::{Extensions, PeerExtensions};
 use posthaste::smtp::line::{BareLf, LineSplitter, Step};
 use posthaste::smtp::proxy::{self, Proxy};
 use posthaste::smtp::reply::{self, ReplyError, ReplyParser};
+use posthaste::smtp::server::{
+    Answer as Ruled, Client, Offers, Protocol, Question, Rules, Server, Step as Next, TlsFacts, words,
+};
 use posthaste::smtp::stuff::Stuffer;
 
 /// What is done with an input.
@@ -31,6 +34,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("expression", expression),
     ("proxy", proxy_header),
     ("reply", replies),
+    ("session", session),
 ];
 
 /// Runs the target of that name.
@@ -319,5 +323,103 @@ impl schema::Environment for Nowhere {
     }
     fn file(&self, _: &str) -> Result<String, String> {
         Err("no such file".to_owned())
+    }
+}
+
+/// The server machine: the first octet picks a state and a protocol, the second a cut, the rest is said in
+/// that state. How it is cut changes nothing, replies are lines with codes, and every message had recipients.
+fn session(input: &[u8]) {
+    let [state, cut, rest @ ..] = input else { return };
+    let hello = if state & 0x80 == 0 { "EHLO c.test\r\n" } else { "LHLO c.test\r\n" };
+    let leads = [
+        "",
+        hello,
+        &format!("{hello}MAIL FROM:<a@b.test>\r\n"),
+        &format!("{hello}MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\n"),
+        &format!("{hello}MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nBDAT 3\r\nA:1"),
+        &format!("{hello}MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n"),
+        &format!("{hello}BDAT 40\r\n"),
+    ];
+    let protocol = if state & 0x80 == 0 { Protocol::Smtp } else { Protocol::Lmtp };
+    let mut whole = leads[usize::from(state & 0x7f) % leads.len()].as_bytes().to_vec();
+    whole.extend_from_slice(rest);
+    let (first, second) = whole.split_at(usize::from(*cut).min(whole.len()));
+    let at_once = Dialogue::of(protocol, &[&whole]);
+    // What was said in clear behind STARTTLS is thrown away, so there the cut does matter.
+    if at_once.handshakes == 0 {
+        assert_eq!(at_once, Dialogue::of(protocol, &[first, second]));
+    }
+    for line in at_once.said.split_inclusive("\r\n") {
+        assert!(line.ends_with("\r\n") && line.as_bytes()[..3].iter().all(u8::is_ascii_digit), "{line:?}");
+    }
+}
+
+/// What a session came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Dialogue {
+    said: String,
+    messages: Vec<(usize, Vec<u8>)>,
+    handshakes: usize,
+    is_over: bool,
+}
+
+impl Dialogue {
+    fn of(protocol: Protocol, pieces: &[&[u8]]) -> Dialogue {
+        let address = "192.0.2.1:25".parse().expect("an address");
+        let mut server = Server::new(Client::new("fuzz".into(), protocol, address, address), Rules::default());
+        let mut dialogue = Dialogue::default();
+        dialogue.run(&mut server);
+        for mut octets in pieces.iter().copied() {
+            while !octets.is_empty() && !dialogue.is_over {
+                let expected = server.expected_bytes();
+                let intake = server.intake();
+                if intake.space().is_empty() {
+                    let size = intake.next_capacity(expected).expect("a full buffer grows or is being used");
+                    intake.lend(vec![0; size]);
+                }
+                let space = intake.space();
+                let n = space.len().min(octets.len());
+                space[..n].copy_from_slice(&octets[..n]);
+                intake.received(n);
+                octets = &octets[n..];
+                dialogue.run(&mut server);
+            }
+        }
+        dialogue.said = String::from_utf8(server.replies().take_ready()).expect("replies are text");
+        dialogue
+    }
+
+    fn run(&mut self, server: &mut Server) {
+        let now = WallTime(1_795_386_600_000);
+        loop {
+            match server.step(now) {
+                Next::Read => return,
+                Next::Close => {
+                    self.is_over = true;
+                    return;
+                }
+                Next::Ask(_) => {
+                    let mut answer = Ruled::accept();
+                    if let Some(Question::Ehlo(_)) = server.question() {
+                        let mut offers = Offers::default();
+                        offers.extensions.starttls = server.client().tls.is_none();
+                        answer.offers = Some(Box::new(offers));
+                    }
+                    server.answer(answer, now);
+                }
+                Next::Commit(ticket) => {
+                    let message = server.take_message().expect("a message goes with its commit");
+                    assert!(!message.transaction.envelope.recipients.is_empty());
+                    let content = [&message.content.header[..], &message.content.body].concat();
+                    self.messages.push((message.transaction.envelope.recipients.len(), content));
+                    server.committed(ticket, &words::queued(1));
+                }
+                Next::StartTls => {
+                    self.handshakes += 1;
+                    server.tls_started(TlsFacts::default());
+                }
+                Next::Spill(_) | Next::Wait(_) => {}
+            }
+        }
     }
 }
