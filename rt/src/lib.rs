@@ -29,5 +29,6 @@ pub mod sync;
 pub mod task;
 pub mod time;
 pub mod tls;
+pub mod turn;
 
 pub use preflight::preflight;

@@ -69,7 +69,7 @@ pub struct Outbox<M> {
 #[derive(Debug)]
 struct Overflow<M> {
     queue: VecDeque<M>,
-    /// A task empties the queue; until it is done every message goes through the queue, in order.
+    /// A task empties the queue and holds one message; until it is done all go through the queue.
     draining: bool,
 }
 
@@ -108,9 +108,10 @@ impl<M: 'static> Outbox<M> {
         Ok(())
     }
 
-    /// Messages that wait here for room.
+    /// Messages that are not in the channel yet. A shard that ends before this is 0 loses them.
     pub fn waiting(&self) -> usize {
-        self.overflow.borrow().queue.len()
+        let overflow = self.overflow.borrow();
+        overflow.queue.len() + usize::from(overflow.draining)
     }
 }
 

@@ -7,21 +7,19 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::mpsc;
-use std::time::Duration;
 
 use glommio::{ExecutorJoinHandle, GlommioError, Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares};
 
 use crate::task::{self, Panicked};
+use crate::turn::{self, InTurn};
 
 /// Bytes that glommio registers with its three rings. We use none of them (no direct I/O), and
 /// three times this is charged against RLIMIT_MEMLOCK, so it is glommio's minimum.
 pub const IO_MEMORY_BYTES: usize = 64 * 1024;
 /// Entries of each submission ring.
 pub const RING_DEPTH: usize = 1024;
-/// Longest run of ready tasks before I/O, foreign wake-ups and timers are looked at.
-pub const PREEMPT_INTERVAL: Duration = Duration::from_millis(2);
-/// The same while a task of the urgent queue is ready.
-pub const URGENT_LATENCY: Duration = Duration::from_millis(1);
+/// Share of the urgent queue against the 1000 of the ordinary one: it is served first.
+const URGENT_SHARES: usize = 10_000;
 
 /// Why a shard did not start or ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -109,13 +107,13 @@ where
         .name(name)
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
-        .preempt_timer(PREEMPT_INTERVAL)
+        .preempt_timer(turn::NEVER)
         // Blocking calls must not compete for the shard's own processor.
         .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
         .spawn(move || async move {
             enter(own_name);
             let _ = ready.send(());
-            let outcome = task::catch(async move { build().await }).await;
+            let outcome = InTurn(task::catch(async move { build().await })).await;
             leave();
             outcome
         })
@@ -129,13 +127,16 @@ where
 }
 
 fn enter(name: String) {
-    let urgent =
-        glommio::executor().create_task_queue(Shares::Static(1000), Latency::Matters(URGENT_LATENCY), "urgent");
+    // Not `Latency::Matters`: that would set glommio's preemption timer, see `turn`.
+    let shares = Shares::Static(URGENT_SHARES);
+    let urgent = glommio::executor().create_task_queue(shares, Latency::NotImportant, "urgent");
+    turn::begin();
     CURRENT.with_borrow_mut(|current| *current = Some(Rc::new(Current { name, urgent })));
 }
 
 /// Drops what holds wakers while the executor they belong to still lives.
 fn leave() {
+    turn::end();
     crate::time::forget_alarms();
     CURRENT.with_borrow_mut(Option::take);
 }
