@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::schema::section::{Apply, KnobRecord, Record};
+use crate::schema::record::{Apply, KnobRecord, Record};
 
 /// One key with another value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -282,7 +282,7 @@ fn read_data(s: &Section<'_>) -> (Data, Duration, u32) {
     let timeout = s
         .key("timeout")
         .doc("From DATA or the first BDAT to the end of the content; then 421.")
-        .between(Duration::from_secs(10), Duration::from_secs(86_400))
+        .between(Duration::from_secs(1), Duration::from_secs(86_400))
         .default(Duration::from_secs(3600));
     let rate_min = s
         .key("min-rate")

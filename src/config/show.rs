@@ -1,6 +1,6 @@
 //! `posthaste config show`: every key in effect, secrets hidden.
 
-use crate::schema::section::{Record, Shape};
+use crate::schema::record::{Record, Shape};
 
 /// The values in effect as TOML. What the file does not set is a comment, so that the two can be told apart.
 pub fn show(records: &[Record]) -> String {

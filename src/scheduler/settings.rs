@@ -172,8 +172,7 @@ impl Schedule {
             let fault = s.fault_at("queue-name", FaultKind::Reference, title);
             s.report(fault.found(format!("\"{queue}\"")).expected(format!("one of {}", names.join(", "))));
         }
-        let second = Duration::from_secs(1);
-        let waits = Duration::kind().within(second..=DAY * 30).list();
+        let waits = Duration::kind().within(Duration::from_millis(10)..=DAY * 30).list();
         let retry = s
             .knob("retry", waits.only("at least one duration", |waits: &Vec<Duration>| !waits.is_empty()))
             .doc("The wait after each failed attempt; the last one repeats.")
@@ -186,7 +185,7 @@ impl Schedule {
         let expire = s
             .key("expire")
             .doc("The age at which a recipient is given up; 3d where neither this nor max-attempts is set.")
-            .between(MINUTE, DAY * 365)
+            .between(Duration::from_secs(1), DAY * 365)
             .example("\"3d\"")
             .optional();
         let attempts = s

@@ -7,11 +7,11 @@ use std::time::Duration;
 use compact_str::CompactString;
 use ipnet::IpNet;
 
+use super::cell::Cell;
 use super::document::Value;
 use super::knob::{Kind, Typed};
 use super::print::print_str;
 use super::quantity::{Size, parse_duration, parse_rate, parse_size, print_duration, print_rate};
-use super::section::Cell;
 use crate::base::Rate;
 
 /// A kind read from strings by `parse`.

@@ -2,9 +2,11 @@
 
 use std::ops::RangeInclusive;
 
+use super::cell::Cell;
 use super::document::join;
 use super::fault::FaultKind;
-use super::section::{Apply, Cell, Default, KnobRecord, Section};
+use super::record::{Apply, Default, KnobRecord};
+use super::section::Section;
 
 /// Reads a value; told what to say was expected where it is none.
 type Parse<T> = Box<dyn Fn(&Cell<'_>, &str) -> Option<T>>;

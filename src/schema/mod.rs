@@ -7,6 +7,7 @@
 //! refused as a whole); a secret is in no fault, no diff and no listing. Must never be added: I/O (macros
 //! ask an [`Environment`]), a knob that is read in two places, knowledge of what a setting is for.
 
+mod cell;
 pub mod document;
 pub mod fault;
 pub mod kinds;
@@ -14,6 +15,7 @@ pub mod knob;
 mod nearest;
 pub mod print;
 pub mod quantity;
+pub mod record;
 pub mod reference;
 pub mod render;
 pub mod secret;
@@ -22,10 +24,12 @@ pub mod section;
 mod tests;
 pub mod text;
 
+pub use cell::Cell;
 pub use document::{Document, Node, Table, Value};
 pub use fault::{Fault, FaultKind};
 pub use knob::{Kind, Knob, Typed};
 pub use nearest::nearest;
 pub use quantity::Size;
-pub use section::{Apply, Cell, Findings, Reader, Record, Section, defaults};
+pub use record::{Apply, Findings, Record};
+pub use section::{Reader, Section, defaults};
 pub use text::{Environment, expand};

@@ -1,6 +1,6 @@
 //! The reference of every knob, rendered from the definitions that read them.
 
-use super::section::{Apply, Default, KnobRecord, Record, SectionRecord, Shape};
+use super::record::{Apply, Default, KnobRecord, Record, SectionRecord, Shape};
 
 /// Columns of a comment line.
 const COLUMNS: usize = 100;

@@ -5,161 +5,22 @@
 
 use std::cell::{Cell as StdCell, RefCell};
 
+use super::cell::Cell;
 use super::document::{Document, Entry, Node, Span, Table, join};
 use super::fault::{Fault, FaultKind};
 use super::knob::{Kind, Knob, Typed};
 use super::nearest::nearest;
-use super::print::{Show, print_node};
+use super::record::{Default, Findings, KnobRecord, Record, SectionRecord, Shape};
 use super::secret::{HIDDEN, is_secret};
 
-/// Faults kept of one file; what comes after is counted.
+/// Faults told of one file; that there are more is the last.
 const FAULTS_MAX: usize = 500;
-
-/// Whether a change of a setting needs a new process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Apply {
-    /// SIGHUP or `posthaste reload` suffices.
-    Reload,
-    /// Only a new process takes it.
-    Restart,
-}
-
-/// One knob as it was met.
-#[derive(Debug, Clone)]
-pub struct KnobRecord {
-    /// Key with the actual names: `server.listener.smtp.bind`.
-    pub path: String,
-    /// Key with `<id>` for names: `server.listener.<id>.bind`.
-    pub pattern: String,
-    /// Its last part.
-    pub name: String,
-    /// What it means, in sentences.
-    pub doc: &'static str,
-    /// Type, unit and bounds in words.
-    pub kind: String,
-    /// What holds where the key is absent.
-    pub default: Default,
-    /// What a change needs.
-    pub apply: Apply,
-    /// The value in effect as TOML, a secret hidden; `None` where unset.
-    pub effective: Option<String>,
-    /// A digest of the value, secrets and macros included: tells a change that may not be shown.
-    pub digest: u64,
-    /// Where the file sets it.
-    pub span: Option<Span>,
-    /// A value for the reference where there is no default.
-    pub example: Option<&'static str>,
-}
-
-impl KnobRecord {
-    /// A knob that the file does not set; `apply` is reload.
-    pub(super) fn new(name: &str, doc: &'static str, kind: &str, default: Default) -> KnobRecord {
-        let effective = match &default {
-            Default::Value(text) | Default::As(_, text) => Some(text.clone()),
-            _ => None,
-        };
-        KnobRecord {
-            path: String::new(),
-            pattern: String::new(),
-            name: name.to_owned(),
-            doc,
-            kind: kind.to_owned(),
-            default,
-            apply: Apply::Reload,
-            digest: effective.as_deref().map_or(0, digest),
-            effective,
-            span: None,
-            example: None,
-        }
-    }
-
-    /// The same, set by the file to `node`.
-    pub(super) fn set(mut self, node: &Node, source: impl Fn(&Node) -> String) -> KnobRecord {
-        self.effective = Some(print_node(node, Show::Public(&source)));
-        self.digest = digest(&print_node(node, Show::Everything));
-        self.span = Some(node.span.clone());
-        self
-    }
-}
-
-/// Equal values have equal digests in one process; nothing else is promised.
-fn digest(text: &str) -> u64 {
-    use std::hash::{DefaultHasher, Hasher};
-    let mut hasher = DefaultHasher::new();
-    hasher.write(text.as_bytes());
-    hasher.finish()
-}
-
-/// What holds where a key is absent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Default {
-    /// The file is refused.
-    Required,
-    /// Nothing: the feature is off or the value unknown.
-    Unset,
-    /// This TOML value.
-    Value(String),
-    /// What this other key says.
-    As(String, String),
-    /// Something found out at start, in words.
-    Found(&'static str),
-}
-
-/// How a table is repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// Once.
-    Table,
-    /// Under names of the operator's choice.
-    Named,
-    /// As `[[…]]`.
-    Items,
-}
-
-/// A table as it was met.
-#[derive(Debug, Clone)]
-pub struct SectionRecord {
-    /// Key with actual names.
-    pub path: String,
-    /// Key with `<id>` for names.
-    pub pattern: String,
-    /// What the table is for.
-    pub doc: &'static str,
-    /// How it is repeated.
-    pub shape: Shape,
-}
-
-/// What a reading met, in order.
-#[derive(Debug, Clone)]
-pub enum Record {
-    /// A table.
-    Section(SectionRecord),
-    /// A key.
-    Knob(KnobRecord),
-}
-
-/// What a reading leaves behind.
-#[derive(Debug)]
-pub struct Findings {
-    /// Faults and warnings.
-    pub faults: Vec<Fault>,
-    /// Tables and knobs in the order they were read.
-    pub records: Vec<Record>,
-}
-
-impl Findings {
-    /// Whether the file may be used.
-    pub fn is_usable(&self) -> bool {
-        self.faults.iter().all(|fault| fault.kind.is_warning())
-    }
-}
 
 /// One pass over a document.
 pub struct Reader<'d> {
-    document: &'d Document,
+    pub(super) document: &'d Document,
     /// Where `config_get` looks: the file, also while a default is read.
-    file: &'d Document,
+    pub(super) file: &'d Document,
     describes: bool,
     facts: Vec<(&'static str, String)>,
     state: RefCell<Findings>,
@@ -205,8 +66,13 @@ impl<'d> Reader<'d> {
 
     pub(super) fn fault(&self, fault: Fault) {
         let mut state = self.state.borrow_mut();
-        if state.faults.len() < FAULTS_MAX {
-            state.faults.push(fault);
+        match state.faults.len() {
+            0..FAULTS_MAX => state.faults.push(fault),
+            FAULTS_MAX => {
+                let title = format!("more than {FAULTS_MAX} faults: the others are not told");
+                state.faults.push(Fault::new(FaultKind::Unknown, "", title));
+            }
+            _ => {}
         }
     }
 
@@ -214,7 +80,7 @@ impl<'d> Reader<'d> {
         self.state.borrow_mut().records.push(record);
     }
 
-    fn fact(&self, key: &str) -> Option<&str> {
+    pub(super) fn fact(&self, key: &str) -> Option<&str> {
         self.facts.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str())
     }
 }
@@ -465,7 +331,7 @@ impl<'r> Section<'r> {
             table = table.find(part)?.node.as_table()?;
         }
         let key = path.iter().fold(String::new(), |key, part| join(&key, part));
-        Some(Cell { reader: self.reader, node: &table.find(last)?.node, path: key })
+        Some(Cell::new(self.reader, &table.find(last)?.node, key))
     }
 
     /// A fault at a key given as one text, in which elements of arrays are numbers: `directory.x.principals.0.email`.
@@ -545,16 +411,15 @@ impl<'r> Section<'r> {
     }
 
     pub(super) fn cell<'s>(&'s self, node: &'s Node, path: String) -> Cell<'s> {
-        Cell { reader: self.reader, node, path }
+        Cell::new(self.reader, node, path)
     }
 
     /// The value of a default that is written as TOML.
     pub(super) fn read_default<T: 'static>(&self, name: &str, toml: &str, kind: &Kind<T>) -> T {
         let (document, mut faults) = Document::parse("default", &format!("value = {toml}"));
         let reader = Reader { file: self.reader.file, facts: self.reader.facts.clone(), ..Reader::new(&document) };
-        let value = document
-            .find("value")
-            .and_then(|node| kind.read(&Cell { reader: &reader, node, path: join(&self.path, name) }));
+        let value =
+            document.find("value").and_then(|node| kind.read(&Cell::new(&reader, node, join(&self.path, name))));
         faults.append(&mut reader.state.borrow_mut().faults);
         for fault in faults {
             // Never met: a test reads every default.
@@ -691,141 +556,4 @@ impl<'r> Section<'r> {
 
 fn prefixed(path: &str, label: &str) -> String {
     if path.is_empty() { label.to_owned() } else { format!("{path}.{label}") }
-}
-
-/// One value that is being read, with the means to say what is wrong with it.
-#[derive(Clone)]
-pub struct Cell<'r> {
-    reader: &'r Reader<'r>,
-    node: &'r Node,
-    path: String,
-}
-
-impl<'r> Cell<'r> {
-    /// The value.
-    pub fn node(&self) -> &'r Node {
-        self.node
-    }
-
-    /// Its full key.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// The string, macros replaced.
-    pub fn text(&self) -> Option<&'r str> {
-        self.node.as_text().map(|text| text.as_str())
-    }
-
-    /// The string of a value that macros produced, or the source of any other scalar: numbers may come from macros.
-    pub fn scalar(&self) -> Option<&'r str> {
-        self.node.as_text().filter(|text| text.has_macros()).map(|text| text.as_str())
-    }
-
-    /// The value as the file spells it.
-    pub fn source(&self) -> &'r str {
-        self.reader.document.source(&self.node.span)
-    }
-
-    /// The elements of an array, also of one spelled by numbered keys.
-    pub fn items(&self) -> Option<Vec<Cell<'r>>> {
-        Some(self.node.as_items()?.into_iter().map(|node| self.at(node)).collect())
-    }
-
-    /// The entries of a table.
-    pub fn entries(&self) -> Option<Vec<(&'r Entry, Cell<'r>)>> {
-        Some(self.node.as_table()?.entries.iter().map(|entry| (entry, self.at(&entry.node))).collect())
-    }
-
-    /// Another key of the file, by its full name, as `config_get` reads it; also facts of this machine.
-    pub fn config(&self, key: &str) -> Option<String> {
-        use super::document::Value;
-        match self.reader.file.find(key).map(|node| &node.value) {
-            Some(Value::Text(text)) => Some(text.as_str().to_owned()),
-            Some(Value::Integer(value)) => Some(value.to_string()),
-            Some(Value::Bool(value)) => Some(value.to_string()),
-            _ => self.reader.fact(key).map(str::to_owned),
-        }
-    }
-
-    /// The value is not what it should be.
-    pub fn mismatch(&self, expected: impl Into<String>) {
-        self.report(FaultKind::Type, self.node.span.clone(), self.found(), expected);
-    }
-
-    /// The value has the right type and is not allowed.
-    pub fn refuse(&self, expected: impl Into<String>) {
-        self.report(FaultKind::Value, self.node.span.clone(), self.found(), expected);
-    }
-
-    /// Something is wrong with the octets `range` of the string, as decoded; with the whole of it where there is
-    /// no range or the value is no string.
-    pub fn fault_inside(
-        &self,
-        range: Span,
-        title: impl Into<String>,
-        found: impl Into<String>,
-        expected: impl Into<String>,
-        help: Option<String>,
-    ) {
-        let is_inside = self.node.as_text().is_some() && range.end > 0;
-        let span = match is_inside {
-            true => super::text::locate(self.reader.document, self.node, range),
-            false => self.node.span.clone(),
-        };
-        let mut fault =
-            Fault::new(FaultKind::Expression, self.path.clone(), title).at(span).found(found).expected(expected);
-        fault.help.extend(help);
-        self.reader.fault(fault);
-    }
-
-    /// The names of the tables below the table `path` at the top of the file.
-    pub fn names(&self, path: &str) -> Vec<&'r str> {
-        let table = self.reader.file.find(path).and_then(Node::as_table);
-        table.map_or_else(Vec::new, |table| table.entries.iter().map(|entry| entry.key.as_str()).collect())
-    }
-
-    /// A fault of the value as a whole, for the caller to complete and report.
-    pub fn whole_fault(&self, kind: FaultKind, title: impl Into<String>) -> Fault {
-        Fault::new(kind, self.path.clone(), title).at(self.node.span.clone())
-    }
-
-    /// A fault of the form of the value.
-    pub fn fault(&self, kind: FaultKind, span: Span, title: impl Into<String>, label: impl Into<String>) {
-        self.reader.fault(Fault::new(kind, self.path.clone(), title).at(span).label(label));
-    }
-
-    fn at(&self, node: &'r Node) -> Cell<'r> {
-        Cell { reader: self.reader, node, path: self.path.clone() }
-    }
-
-    fn report(&self, kind: FaultKind, span: Span, found: String, expected: impl Into<String>) {
-        let title = format!("wrong value for `{}`", self.path);
-        self.reader.fault(Fault::new(kind, self.path.clone(), title).at(span).found(found).expected(expected));
-    }
-
-    /// The value in words, a secret hidden, a long one cut.
-    fn found(&self) -> String {
-        use super::document::Value;
-        let last = self.path.rsplit('.').next().unwrap_or_default();
-        let kind = self.node.kind();
-        if is_secret(last) {
-            return format!("{kind} {HIDDEN}");
-        }
-        match &self.node.value {
-            Value::Array(items) if items.is_empty() => "an empty array".to_owned(),
-            Value::Array(_) | Value::Table(_) | Value::Datetime => kind.to_owned(),
-            Value::Text(text) if text.as_str().is_empty() => "an empty string".to_owned(),
-            _ => {
-                let mut source: String = self.source().chars().take(60).collect();
-                if source.len() < self.source().len() {
-                    source.push('…');
-                }
-                let article = if matches!(self.node.value, Value::Text(_)) { "the string" } else { "the value" };
-                let source: String =
-                    source.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-                format!("{article} {source}")
-            }
-        }
-    }
 }

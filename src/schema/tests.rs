@@ -105,6 +105,14 @@ what.is = 'this'
 }
 
 #[test]
+fn faults_without_end_are_cut_and_that_is_told() {
+    let text: String = (0..2000).map(|number| format!("x{number} = 1\n")).collect();
+    let (_, _, faults) = run(&text);
+    assert_eq!(faults.len(), 501);
+    assert!(faults.last().is_some_and(|fault| fault.title.starts_with("more than 500 faults")));
+}
+
+#[test]
 fn two_that_exclude_each_other_are_both_shown() {
     let (_, document, faults) = run("[server]\nname = 'x'\nalias = 'y'\n");
     insta::assert_snapshot!(render(&document, &faults, false));
