@@ -239,10 +239,10 @@ impl<S: Services> Session<S> {
 
     /// Lets a client wait that guesses recipients; what was said before goes out first.
     async fn wait(&mut self, span: std::time::Duration) -> Result<(), End> {
-        // The reply to the wrong guess is what waits: it is in `ready`, behind all that came before.
+        self.flush().await?;
         self.park();
         time::sleep(span).await;
-        self.flush().await
+        Ok(())
     }
 
     /// Hands a message over. The session goes on; the reply has its place.

@@ -67,6 +67,8 @@ pub struct Dialogue {
     pub(super) state: State,
     pub(super) open: Option<Open>,
     pub(super) errand: Option<Errand>,
+    /// Said when the time of [`Errand::Wait`] has passed.
+    pub(super) delayed: Option<Box<Reply>>,
     pub(super) replies: Replies,
     pub(super) client: Box<Client>,
     pub(super) offers: Box<Offers>,
@@ -85,6 +87,7 @@ impl Dialogue {
             state: State::Connected,
             open: Some(Open::Connect),
             errand: None,
+            delayed: None,
             replies: Replies::default(),
             client: Box::new(client),
             offers: Box::default(),
@@ -141,6 +144,13 @@ impl Dialogue {
     pub(super) fn say(&mut self, state: State, reply: Reply) -> State {
         self.replies.push(&reply);
         state
+    }
+
+    /// Says what had to wait.
+    pub(super) fn say_delayed(&mut self) {
+        if let Some(reply) = self.delayed.take() {
+            self.replies.push(&reply);
+        }
     }
 
     /// Says what is wrong, and counts it; one error too many ends the session.

@@ -110,6 +110,9 @@ impl Server {
             if let Some(phase) = self.dialogue.phase() {
                 return Step::Ask(phase);
             }
+            if self.dialogue.errand.is_none() {
+                self.dialogue.say_delayed();
+            }
             match self.dialogue.errand.take() {
                 Some(Errand::Commit(ticket)) => return Step::Commit(ticket),
                 Some(Errand::Wait(span)) => return Step::Wait(span),

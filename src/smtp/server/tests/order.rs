@@ -127,6 +127,36 @@ fn guessing_recipients_ends() {
 }
 
 #[test]
+fn a_wrong_guess_waits_and_what_came_before_does_not() {
+    let mut server = Run::smtp();
+    server.feed(b"EHLO c.test\r\n");
+    server.server.dialogue.rules.rcpt_errors_wait = Duration::from_secs(5);
+    server.feed(b"");
+    let octets = b"MAIL FROM:<a@b.test>\r\nRCPT TO:<no@d.test>\r\nRCPT TO:<c@d.test>\r\n";
+    let intake = server.server.intake();
+    intake.space()[..octets.len()].copy_from_slice(octets);
+    intake.received(octets.len());
+    loop {
+        match server.server.step(NOW) {
+            Step::Ask(_) => {
+                let answer = picky(server.server.question().expect("a question"), &server.server);
+                server.server.answer(answer, NOW);
+            }
+            Step::Wait(span) => {
+                assert_eq!(span, Duration::from_secs(5));
+                assert!(server.server.replies().ready().ends_with(b"250 2.1.0 OK\r\n"));
+            }
+            step => {
+                assert_eq!(step, Step::Read);
+                break;
+            }
+        }
+    }
+    let said = server.finish().said;
+    assert!(said.ends_with("250 2.1.0 OK\r\n550 5.1.1 Mailbox does not exist.\r\n250 2.1.5 OK\r\n"), "{said}");
+}
+
+#[test]
 fn a_stopping_server_lets_a_transaction_finish() {
     let mut run = Run::smtp();
     run.feed(format!("EHLO c.test\r\n{ENVELOPE}Subject: x\r\n").as_bytes());

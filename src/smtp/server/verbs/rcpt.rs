@@ -72,9 +72,12 @@ impl Dialogue {
             self.replies.push(&words::too_many_errors());
             return State::Closing;
         }
-        if !self.rules.rcpt_errors_wait.is_zero() {
-            self.errand = Some(Errand::Wait(self.rules.rcpt_errors_wait));
+        if self.rules.rcpt_errors_wait.is_zero() {
+            return self.say(state, reply);
         }
-        self.say(state, reply)
+        // What was said before does not wait with it.
+        self.errand = Some(Errand::Wait(self.rules.rcpt_errors_wait));
+        self.delayed = Some(Box::new(reply));
+        state
     }
 }
