@@ -64,6 +64,21 @@ fn the_embedded_defaults_are_accepted_without_a_warning() {
 }
 
 #[test]
+fn the_embedded_defaults_know_two_domains_and_relay_nothing() {
+    let config = load(None).unwrap_or_else(|refused| panic!("{refused}")).config;
+    for (domain, is_local) in [("localhost", true), ("posthaste.test", true), ("example.org", false)] {
+        assert_eq!(config.lookups.is_local_domain("*", domain), is_local, "{domain}");
+    }
+    assert!(config.lookups.is_local_address("local", "anyone@posthaste.test"));
+    assert_eq!(config.policy.rcpt.relay.as_constant(), Some(&false));
+    assert_eq!(config.spool.path, Path::new("./var/spool"));
+    let Some(crate::delivery::settings::Route::Local(local)) = config.delivery.routes.get("local") else {
+        panic!("a local route")
+    };
+    assert_eq!(local.path, Path::new("./var/mail"));
+}
+
+#[test]
 fn each_example_is_accepted_without_a_warning() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples");
     let mut count = 0;
