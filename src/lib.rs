@@ -34,6 +34,7 @@ pub mod queue;
 pub mod report;
 pub mod scheduler;
 pub mod schema;
+pub mod server;
 pub mod session;
 pub mod shard;
 pub mod smtp;

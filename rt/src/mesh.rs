@@ -38,6 +38,15 @@ pub enum SendError<M> {
     Closed(M),
 }
 
+impl<M> SendError<M> {
+    /// The message that came back.
+    pub fn into_message(self) -> M {
+        match self {
+            SendError::Full(message) | SendError::Closed(message) => message,
+        }
+    }
+}
+
 /// A channel of the named capacity.
 pub fn channel<M>() -> (Address<M>, Receiver<M>) {
     channel_of(CAPACITY)

@@ -4,6 +4,7 @@
 //! running server go through [`socket`]; rendering is in [`render`]. Must never be added: anything
 //! that touches a queue or spool of a running server directly.
 
+pub mod commands;
 pub mod render;
 pub mod socket;
 

@@ -1,10 +1,9 @@
-//! The control plane's side: the operator's socket, the metrics scrape and the log writer.
+//! The control plane's side: the operator's socket and the metrics scrape.
 //!
-//! Runs on the tokio runtime and on one thread for logs, never on a shard. Takes questions and
+//! Runs on the tokio runtime, never on a shard. Takes questions and
 //! hands them to the shards through [`Ask`]; gives their answers merged. Must never be added:
 //! anything a message waits for.
 
-pub mod logs;
 pub mod metrics;
 pub mod settings;
 pub mod socket;

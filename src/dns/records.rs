@@ -51,6 +51,23 @@ pub enum Records {
     Txt(Arc<[Box<[u8]>]>),
 }
 
+impl Records {
+    /// The records as texts, exchanges by preference: what expressions see.
+    pub fn texts(&self) -> Vec<CompactString> {
+        match self {
+            Records::A(list) => list.iter().map(|ip| compact_str::format_compact!("{ip}")).collect(),
+            Records::Aaaa(list) => list.iter().map(|ip| compact_str::format_compact!("{ip}")).collect(),
+            Records::Mx(list) => {
+                let mut sorted: Vec<&Mx> = list.iter().collect();
+                sorted.sort_by_key(|mx| mx.preference);
+                sorted.into_iter().map(|mx| mx.exchange.clone()).collect()
+            }
+            Records::Ptr(list) => list.to_vec(),
+            Records::Txt(list) => list.iter().map(|text| CompactString::from_utf8_lossy(text)).collect(),
+        }
+    }
+}
+
 /// Records, and whether DNSSEC vouches for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {

@@ -31,7 +31,7 @@ pub struct Door<S: Services> {
     current: Current,
     floor: Floor,
     services: Rc<S>,
-    stops: RefCell<Vec<Switch>>,
+    stops: RefCell<Vec<(SocketAddr, Switch)>>,
 }
 
 impl<S: Services> Door<S> {
@@ -54,7 +54,7 @@ impl<S: Services> Door<S> {
         mut pass: impl FnMut(Accepted) -> Option<Accepted>,
     ) -> io::Result<()> {
         let listener = Listener::from_bound(bound);
-        self.stops.borrow_mut().push(listener.stopper());
+        self.stops.borrow_mut().push((listener.local_addr(), listener.stopper()));
         listener
             .serve(|accepted| match pass(accepted) {
                 Some(accepted) => self.admit(accepted),
@@ -80,9 +80,19 @@ impl<S: Services> Door<S> {
 
     /// No more connections: the sockets are drained and closed, sessions are not touched.
     pub fn stop(&self) {
-        for stop in self.stops.borrow().iter() {
+        for (_, stop) in self.stops.borrow().iter() {
             stop.throw();
         }
+    }
+
+    /// As [`Door::stop`], for the socket at one address.
+    pub fn stop_at(&self, address: SocketAddr) {
+        self.stops.borrow_mut().retain(|(at, stop)| {
+            if *at == address {
+                stop.throw();
+            }
+            *at != address
+        });
     }
 
     async fn session(self: Rc<Self>, accepted: Accepted) {

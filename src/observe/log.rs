@@ -85,6 +85,14 @@ pub fn take() -> Option<Vec<u8>> {
     })
 }
 
+/// Puts lines back in front that the writer could not take.
+pub fn give_back(mut lines: Vec<u8>) {
+    BUFFER.with_borrow_mut(|buffer| {
+        lines.append(&mut buffer.lines);
+        buffer.lines = lines;
+    });
+}
+
 /// Bytes that wait for the writer.
 pub fn pending_bytes() -> usize {
     BUFFER.with_borrow(|buffer| buffer.lines.len())

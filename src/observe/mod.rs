@@ -2,7 +2,7 @@
 //!
 //! Everything lives in thread-locals of the shard that counts: no atomic, no lock, no shared cache
 //! line on the message path. The control plane asks each shard for a [`Snapshot`] and merges at
-//! scrape; log lines are rendered into the shard's buffer, which a writer thread takes whole.
+//! scrape; log lines are rendered into the shard's buffer, which the [`writer`]'s thread takes whole.
 //! All names that leave the process are in [`names`]. Must never be added: a label per message,
 //! a registry, formatting at the place that counts.
 
@@ -11,6 +11,7 @@ pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod settings;
+pub mod writer;
 
 pub use histogram::record_micros;
 pub use log::{Level, event};

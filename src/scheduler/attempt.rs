@@ -201,6 +201,18 @@ impl<C: Clone> Scheduler<C> {
         result
     }
 
+    /// Ends the rest of every lane that rests: an operator says that its next hop is back. One attempt decides.
+    pub fn end_rests(&mut self, now: Now) {
+        for at in 0..self.lanes.len() {
+            let lane = LaneId(at as u32);
+            let Some(state) = self.lane_state(lane).filter(|state| matches!(state.health, Health::Rests(_))) else {
+                continue;
+            };
+            state.health = Health::Rests(now.mono);
+            self.lane_timer(lane, now);
+        }
+    }
+
     /// Lets go of the content of a message: the caller's window is full.
     pub fn drop_content(&mut self, id: MessageId) -> Option<C> {
         self.queue.drop_content(id)

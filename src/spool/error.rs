@@ -128,3 +128,20 @@ pub enum DamageKind {
     /// An extent does not verify, or its segment is gone.
     Extent,
 }
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = match self.kind {
+            DamageKind::Torn => "torn batch, never acknowledged",
+            DamageKind::Header => "a frame header does not verify",
+            DamageKind::Payload => "a frame does not verify",
+            DamageKind::Segment => "a segment header does not verify",
+            DamageKind::Extent => "content does not verify",
+        };
+        write!(f, "{}: {what}: {} bytes at {}", self.file, self.length, self.offset)?;
+        match self.message {
+            Some(id) => write!(f, ", message {id}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use crate::observe::settings::{Target, Tracer};
+use super::settings::{Target, Tracer};
 
 /// Buffers that may wait for the writer.
 const BUFFERS_MAX: usize = 256;

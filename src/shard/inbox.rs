@@ -1,0 +1,67 @@
+//! What arrives from other shards and from the control plane, in the order in which it was sent.
+
+use std::rc::Rc;
+
+use posthaste_rt::mesh::Receiver;
+use posthaste_rt::task;
+
+use super::doors::Doors;
+use super::message::{Message, Update};
+use super::operator;
+use super::routing::Ways;
+use super::state::{InForce, Shard};
+use crate::lookup::ShardLookups;
+use crate::observe;
+
+/// Messages taken at a time.
+const BATCH: usize = 256;
+
+/// Runs until the shard is told to stop.
+pub async fn run(shard: &Rc<Shard>, doors: &Doors, mut receiver: Receiver<Message>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while receiver.receive(&mut batch, BATCH).await {
+        let mut stops = false;
+        for message in batch.drain(..) {
+            match message {
+                Message::Limits(from, items) => {
+                    let now = shard.now().mono;
+                    shard.limits.borrow_mut().receive(from, items, now);
+                    shard.work.ring();
+                }
+                Message::Socket(handover) => doors.take(handover),
+                Message::Load(from, sessions) => doors.loads().hear(from, sessions),
+                Message::Query(query, sender) => {
+                    let shard = shard.clone();
+                    task::spawn(async move {
+                        let _ = sender.send(operator::answer(shard, *query).await); // an asker that left needs none
+                    });
+                }
+                Message::Snapshot(sender) => {
+                    let _ = sender.send(observe::snapshot()); // as above
+                }
+                Message::Configure(update, sender) => {
+                    configure(shard, doors, *update);
+                    let _ = sender.send(()); // as above
+                }
+                Message::Stop => stops = true,
+            }
+        }
+        if stops {
+            return;
+        }
+    }
+}
+
+/// Puts a configuration in force: sessions take it over between transactions, attempts when they are routed.
+fn configure(shard: &Rc<Shard>, doors: &Doors, update: Update) {
+    let Update { active, opened, closed } = update;
+    if let Some(tracer) = active.config.observe.tracers.iter().find(|tracer| tracer.enable) {
+        observe::log::configure(tracer.format, tracer.level, shard.id.0);
+    }
+    let lookups = Rc::new(ShardLookups::new(active.config.lookups.clone(), shard.memory.clone()));
+    shard.scheduler.borrow_mut().reload(Rc::new(active.config.scheduler.clone()));
+    *shard.ways.borrow_mut() = Ways::new(active.config.clone());
+    *shard.in_force.borrow_mut() = InForce { active, lookups };
+    doors.reload(shard, opened, &closed);
+    shard.work.ring();
+}

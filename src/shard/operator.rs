@@ -1,0 +1,270 @@
+//! An operator's questions and actions on this shard's queue.
+//!
+//! Runs beside mail and yields to it: listings go page by page over the index, and read records only for what
+//! they show or what the index does not know.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use posthaste_rt::task;
+
+use super::query::{Action, Answer, Filter, Query, RecipientRow, Row};
+use super::recording::{OwedReports, record};
+use super::state::Shard;
+use crate::base::{MessageId, Now, WallTime};
+use crate::mail::Status;
+use crate::observe::Event;
+use crate::observe::log::{self, Level};
+use crate::queue::{self, Cursor};
+use crate::scheduler::{Pause, Waits};
+use crate::spool::{Durability, Record, Stored};
+
+/// Messages of one page of the index.
+const PAGE: usize = 500;
+/// Records read for one listing or action whose conditions only the record can answer.
+const READS_MAX: usize = 100_000;
+/// Messages of one listing.
+const ROWS_MAX: usize = 10_000;
+/// Recipients shown of one message in a listing.
+const RECIPIENTS_IN_LISTING: usize = 5;
+
+/// Answers a question about this shard's queue.
+pub async fn answer(shard: Rc<Shard>, query: Query) -> Answer {
+    match query {
+        Query::List { filter, limit, after } => list(&shard, &filter, limit.clamp(1, ROWS_MAX), after).await,
+        Query::Show { id } => one(&shard, &id, false).await,
+        Query::Why { id } => one(&shard, &id, true).await,
+        Query::Act { action, filter } => act(&shard, action, &filter).await,
+        Query::Stats | Query::Reload => Answer::Refused { reason: "not a question for a shard".into() },
+    }
+}
+
+async fn list(shard: &Rc<Shard>, filter: &Filter, limit: usize, after: Option<String>) -> Answer {
+    let after = after.and_then(|id| id.parse::<MessageId>().ok());
+    // Conditions on text need records; then all candidates are kept, in order, up to the cap.
+    let keep = if needs_record(filter) { READS_MAX } else { limit + 1 };
+    let ids = candidates(shard, filter, after, keep).await;
+    let (mut rows, mut more) = (Vec::new(), false);
+    for id in ids {
+        if rows.len() == limit {
+            more = true;
+            break;
+        }
+        let Ok(stored) = shard.spool.read(id).await else { continue }; // finished meanwhile
+        if matches_record(filter, &stored) {
+            rows.extend(row(shard, &stored, false, RECIPIENTS_IN_LISTING));
+        }
+        task::yield_if_needed().await;
+    }
+    Answer::Messages { rows, more }
+}
+
+/// The smallest `keep` ids that match as far as the index knows, in order.
+async fn candidates(shard: &Rc<Shard>, filter: &Filter, after: Option<MessageId>, keep: usize) -> BTreeSet<MessageId> {
+    let now = shard.now();
+    let mut found: BTreeSet<MessageId> = BTreeSet::new();
+    let wanted: BTreeSet<MessageId> = filter.ids.iter().filter_map(|id| id.parse().ok()).collect();
+    if !wanted.is_empty() {
+        let scheduler = shard.scheduler.borrow();
+        found.extend(wanted.into_iter().filter(|id| scheduler.queue().contains(*id)));
+        return found;
+    }
+    let index_filter = queue::Filter {
+        recipient_domain: filter.domain.clone(),
+        age_min: filter.older_than_s.map(std::time::Duration::from_secs),
+        after: filter.newer_than_s.map(|s| now.wall - std::time::Duration::from_secs(s)),
+        ..queue::Filter::default()
+    };
+    let mut cursor = Some(Cursor::default());
+    while let Some(from) = cursor {
+        let page = shard.scheduler.borrow().queue().list(&index_filter, from, PAGE, now);
+        cursor = page.next;
+        let matching = page.items.into_iter().filter(|item| !filter.held || item.is_held).map(|item| item.id);
+        found.extend(matching.filter(|id| after.is_none_or(|after| *id > after)));
+        while found.len() > keep {
+            found.pop_last();
+        }
+        task::yield_if_needed().await;
+    }
+    found
+}
+
+fn needs_record(filter: &Filter) -> bool {
+    filter.from.is_some() || filter.to.is_some()
+}
+
+fn matches_record(filter: &Filter, stored: &Stored) -> bool {
+    let has = |text: &str, part: &Option<String>| {
+        part.as_deref().is_none_or(|part| text.to_lowercase().contains(&part.to_lowercase()))
+    };
+    let envelope = &stored.message.envelope;
+    has(envelope.reverse_path.as_str(), &filter.from)
+        && (filter.to.is_none()
+            || waiting(stored).any(|index| has(envelope.recipients[index].path.as_str(), &filter.to)))
+}
+
+/// Indices of the recipients that are not final.
+fn waiting(stored: &Stored) -> impl Iterator<Item = usize> {
+    let is_open = |status: &Option<Status>| !status.as_ref().is_some_and(Status::is_final);
+    let known = stored.message.envelope.recipients.len();
+    (0..known).filter(move |index| stored.statuses.get(*index).is_none_or(is_open))
+}
+
+async fn one(shard: &Rc<Shard>, id: &str, why: bool) -> Answer {
+    let Ok(id) = id.parse::<MessageId>() else { return Answer::Refused { reason: format!("{id:?} is not an id") } };
+    let not_here =
+        || Answer::Refused { reason: format!("{id} is not queued: it was finished or removed, or never was here") };
+    if !shard.scheduler.borrow().queue().contains(id) {
+        return not_here();
+    }
+    match shard.spool.read(id).await {
+        Ok(stored) => match row(shard, &stored, why, usize::MAX) {
+            Some(row) => Answer::Message { row },
+            None => not_here(),
+        },
+        Err(error) => Answer::Refused { reason: format!("{id} cannot be read: {error}") },
+    }
+}
+
+/// What is shown of a message; `None` when it is finished meanwhile.
+fn row(shard: &Rc<Shard>, stored: &Stored, why: bool, recipients_max: usize) -> Option<Row> {
+    let now = shard.now();
+    let scheduler = shard.scheduler.borrow();
+    let message = &stored.message;
+    let summary = scheduler.queue().summary(message.id, now)?;
+    let reasons = scheduler.why(message.id, now);
+    let mut rows = Vec::new();
+    for index in waiting(stored).take(recipients_max) {
+        let reason = reasons.iter().find(|r| r.recipients.iter().any(|i| i.0 as usize == index));
+        let (due, last) = match stored.statuses.get(index) {
+            Some(Some(Status::Deferred { until, last, .. })) => (Some(*until), Some(last)),
+            _ => (None, None),
+        };
+        rows.push(RecipientRow {
+            to: message.envelope.recipients[index].path.as_str().to_owned(),
+            state: reason.map_or("queued", |r| state_word(&r.waits, r.attempts)).to_owned(),
+            attempts: reason.map_or(0, |r| r.attempts),
+            due: reason.and_then(|r| r.until).or(due).map(WallTime::rfc3339),
+            expires: None,
+            last: last.map(|l| match l.remote.is_empty() {
+                true => l.reply.to_string(),
+                false => format!("{}: {}", l.remote, l.reply),
+            }),
+            waits_for: reason.filter(|_| why).map(|r| words(&r.waits, r.paused, r.lane.as_deref(), r.until, now)),
+        });
+    }
+    Some(Row {
+        id: message.id.to_string(),
+        shard: shard.id.0,
+        accepted: message.received.at.rfc3339(),
+        from: message.envelope.reverse_path.as_str().to_owned(),
+        size_bytes: summary.size_bytes,
+        priority: summary.priority,
+        held: summary.is_held,
+        due: summary.next_due.map(WallTime::rfc3339),
+        recipients: rows,
+        recipients_queued: summary.recipients,
+    })
+}
+
+fn state_word(waits: &Waits, attempts: u32) -> &'static str {
+    match waits {
+        Waits::Held | Waits::HeldUntil => "held",
+        Waits::Attempt { .. } => "attempting",
+        Waits::Recording { .. } => "recording",
+        _ if attempts > 0 => "deferred",
+        _ => "queued",
+    }
+}
+
+/// What a recipient waits for, in words.
+fn words(
+    waits: &Waits,
+    paused: Option<Pause>,
+    lane: Option<&queue::LaneKey>,
+    until: Option<WallTime>,
+    now: Now,
+) -> String {
+    let lane = lane.map(|key| format!(" in lane {} ({})", key.next_hop, key.queue)).unwrap_or_default();
+    let text = match waits {
+        Waits::Retry => "its next attempt".to_owned(),
+        Waits::Routing { since } => format!("its route to be found, since {}", since.rfc3339()),
+        Waits::Limit { name, .. } => format!("the limit {name}{lane}"),
+        Waits::LaneRests { failures, trouble } => {
+            let trouble = trouble.as_ref().map(|t| format!(": {} {}", t.remote, t.reply)).unwrap_or_default();
+            format!("its next hop to recover after {failures} failures{lane}{trouble}")
+        }
+        Waits::Turn { ready, since } => format!("its turn among {ready} ready{lane}, since {}", since.rfc3339()),
+        Waits::Attempt { since } => format!("the attempt under way{lane}, since {}", since.rfc3339()),
+        Waits::Recording { since } => format!("its outcome to be written, since {}", since.rfc3339()),
+        Waits::Held => "an operator's release".to_owned(),
+        Waits::HeldUntil => "the time its sender asked for".to_owned(),
+    };
+    let until = until
+        .map(|at| format!(", next at {} (in {} s)", at.rfc3339(), at.since(now.wall).as_secs()))
+        .unwrap_or_default();
+    let paused = match paused {
+        None => "",
+        Some(Pause::SpoolSick) => "; nothing is attempted while the spool is sick",
+        Some(Pause::Operator) => "; an operator has stopped the queue",
+        Some(Pause::Shutdown) => "; the server is stopping",
+    };
+    format!("{text}{until}{paused}")
+}
+
+async fn act(shard: &Rc<Shard>, action: Action, filter: &Filter) -> Answer {
+    let unknown: Vec<String> = {
+        let scheduler = shard.scheduler.borrow();
+        let is_unknown = |id: &&String| !id.parse().is_ok_and(|id| scheduler.queue().contains(id));
+        filter.ids.iter().filter(is_unknown).cloned().collect()
+    };
+    if action == Action::Retry {
+        let now = shard.now();
+        shard.scheduler.borrow_mut().end_rests(now);
+    }
+    let mut messages = 0;
+    for id in candidates(shard, filter, None, usize::MAX).await {
+        if needs_record(filter) {
+            match shard.spool.read(id).await {
+                Ok(stored) if matches_record(filter, &stored) => {}
+                _ => continue,
+            }
+        }
+        messages += usize::from(act_on(shard, action, id).await);
+        task::yield_if_needed().await;
+    }
+    shard.work.ring();
+    Answer::Done { messages, unknown }
+}
+
+async fn act_on(shard: &Rc<Shard>, action: Action, id: MessageId) -> bool {
+    let now = shard.now();
+    match action {
+        Action::Retry => shard.scheduler.borrow_mut().retry(id, now) > 0,
+        Action::Hold => {
+            // The record first: a hold that was answered survives a restart.
+            let written =
+                shard.spool.commit(vec![Record::Hold { message: id, at: now.wall }], Durability::Durable).await;
+            written.is_ok() && shard.scheduler.borrow_mut().hold(id) && said(id, now, "held")
+        }
+        Action::Release => {
+            let record = Record::Release { message: id, at: now.wall };
+            let written = shard.spool.commit(vec![record], Durability::Durable).await;
+            written.is_ok() && shard.scheduler.borrow_mut().release(id, shard.now()) && said(id, now, "released")
+        }
+        Action::Remove => {
+            let completion = shard.scheduler.borrow_mut().remove(id, None, now);
+            let Some(completion) = completion else { return false };
+            let message = shard.spool.read(id).await.ok().map(|stored| stored.message);
+            record(shard, message.as_ref(), completion, &OwedReports::new()).await;
+            true
+        }
+    }
+}
+
+fn said(id: MessageId, now: Now, what: &str) -> bool {
+    log::event(now.wall, Level::Info, Event::QueueHeld, |line| {
+        line.show("id", id).text("what", what);
+    });
+    true
+}

@@ -1,0 +1,279 @@
+//! The way out of one shard: what is due is routed, what is ready is attempted, what came of it is recorded.
+//!
+//! One task turns the scheduler when its bell rings or its deadline comes. Each attempt is a task of its own; a
+//! panic there ends that attempt, which is then deferred.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use posthaste_rt::sync::Switch;
+use posthaste_rt::time::Alarm;
+use posthaste_rt::{clock, task, time};
+
+use super::recording::{OwedReports, record};
+use super::routing::Way;
+use super::state::Shard;
+use crate::base::RecipientIndex;
+use crate::delivery::{Content, ContentError, Job, MemoryContent, Report as Delivered};
+use crate::mail::Status;
+use crate::observe::{self, Counter};
+use crate::queue::DueMessage;
+use crate::scheduler::{Attempt, Connection, Pause, Report};
+use crate::spool::{Body, BodyReader, Disk, Health, Message};
+
+/// Due messages that are routed, and attempts that are started, before others have their turn.
+const PER_TURN: usize = 64;
+/// Messages read back from disk for routing at the same time.
+const READS_MAX: usize = 64;
+/// Pause before a message that could not be read is tried again.
+const SICK_PAUSE: Duration = Duration::from_millis(200);
+
+/// Runs until the shard has stopped.
+pub async fn run(shard: Rc<Shard>, stop: Switch) {
+    let mut alarm = Alarm::default();
+    while !stop.is_thrown() {
+        pass_limits(&shard);
+        let more = turn(&shard);
+        shard.send_limits(); // what this turn asks for must not wait for the next
+        if more {
+            task::yield_now().await;
+            continue;
+        }
+        let deadline = {
+            let now = shard.now();
+            let scheduled = shard.scheduler.borrow().next_deadline(now);
+            scheduled.min(shard.limits.borrow().next_deadline())
+        };
+        poll_fn(|cx| {
+            if shard.work.poll_rung(cx).is_ready() || stop.poll_thrown(cx).is_ready() || clock::now() >= deadline.0 {
+                return Poll::Ready(());
+            }
+            alarm.arm(deadline.0, cx.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// What other shards sent and what is to be sent to them.
+fn pass_limits(shard: &Rc<Shard>) {
+    let now = shard.now().mono;
+    let mut limits = shard.limits.borrow_mut();
+    limits.turn(now);
+    let woken: Vec<_> = limits.woken().collect();
+    let recalled: Vec<_> = limits.recalled().collect();
+    drop(limits);
+    for ticket in woken {
+        match ticket.as_outbound() {
+            Some(_) => shard.scheduler.borrow_mut().wake(ticket),
+            None => shard.inbound_waiters.wake(ticket),
+        }
+    }
+    for key in recalled {
+        shard.scheduler.borrow_mut().recall(key);
+    }
+    let closings: Vec<_> = shard.scheduler.borrow_mut().closings().collect();
+    for lane in closings {
+        if shard.delivery.close_idle(&lane.key) {
+            shard.connection_closed(&lane.key);
+        }
+    }
+    shard.send_limits();
+}
+
+/// One turn of the scheduler; true when there is more to do at once.
+fn turn(shard: &Rc<Shard>) -> bool {
+    let now = shard.now();
+    watch_health(shard);
+    let mut more = !shard.scheduler.borrow_mut().turn(shard.random(), now);
+    for n in 0.. {
+        if n == PER_TURN || shard.reads_under_way.get() >= READS_MAX {
+            more |= n == PER_TURN;
+            break;
+        }
+        let Some(due) = shard.scheduler.borrow_mut().next_due(now) else { break };
+        match due.content.clone() {
+            Some(message) => place(shard, &due, &message, &[]),
+            None => read_and_place(shard, due),
+        }
+    }
+    for n in 0.. {
+        if n == PER_TURN {
+            more = true;
+            break;
+        }
+        let attempt = shard.scheduler.borrow_mut().next_attempt(&mut shard.limits.borrow_mut(), now);
+        let Some(attempt) = attempt else { break };
+        task::spawn(attempted(shard.clone(), attempt));
+    }
+    more || shard.scheduler.borrow().has_candidate()
+}
+
+/// While outcomes cannot be recorded, nothing is attempted.
+fn watch_health(shard: &Rc<Shard>) {
+    let sick = shard.spool.health() == Health::Sick;
+    if sick != shard.is_sick.get() {
+        shard.is_sick.set(sick);
+        shard.scheduler.borrow_mut().pause(sick.then_some(Pause::SpoolSick));
+    }
+}
+
+/// Routes a due message whose record is at hand.
+fn place(shard: &Rc<Shard>, due: &DueMessage<Rc<Message>>, message: &Rc<Message>, statuses: &[Option<Status>]) {
+    let routed = shard.ways.borrow_mut().route(due, message, statuses, &shard.lookups());
+    let completion = shard.scheduler.borrow_mut().route(due, routed, shard.random(), shard.now());
+    if let Some(completion) = completion {
+        let (shard, message) = (shard.clone(), message.clone());
+        task::spawn(async move { record(&shard, Some(&message), completion, &OwedReports::new()).await });
+    }
+}
+
+/// Reads the record of a due message, then routes it.
+fn read_and_place(shard: &Rc<Shard>, due: DueMessage<Rc<Message>>) {
+    let shard = shard.clone();
+    shard.reads_under_way.set(shard.reads_under_way.get() + 1);
+    task::spawn(async move {
+        observe::count(Counter::SpoolReadsBack);
+        match shard.spool.read(due.id).await {
+            Ok(stored) => place(&shard, &due, &stored.message, &stored.statuses),
+            Err(error) => {
+                shard.unreadable(due.id, &error);
+                time::sleep(SICK_PAUSE).await;
+                // With no route, its recipients are put off by the scheduler and tried again.
+                let completion = shard.scheduler.borrow_mut().route(&due, Vec::new(), shard.random(), shard.now());
+                debug_assert!(completion.is_none());
+            }
+        }
+        shard.reads_under_way.set(shard.reads_under_way.get() - 1);
+        shard.work.ring();
+    });
+}
+
+/// One attempt from its content to its record.
+async fn attempted(shard: Rc<Shard>, attempt: Attempt<Rc<Message>>) {
+    let id = attempt.id;
+    let outcome = task::catch(deliver(&shard, &attempt)).await;
+    let (message, report, owed) = match outcome {
+        Ok(done) => done,
+        Err(_) => {
+            observe::count(Counter::AttemptPanics);
+            (None, Report { outcomes: Vec::new(), connection: Connection::Closed, recipients_max: None }, Vec::new())
+        }
+    };
+    let completion = {
+        let (mut scheduler, mut limits) = (shard.scheduler.borrow_mut(), shard.limits.borrow_mut());
+        scheduler.complete(id, report, &mut limits, shard.random(), shard.now())
+    };
+    shard.work.ring();
+    let message = message.or(attempt.content);
+    if let Some(completion) = completion {
+        record(&shard, message.as_ref(), completion, &owed).await;
+    }
+}
+
+type Done = (Option<Rc<Message>>, Report, OwedReports);
+
+async fn deliver(shard: &Rc<Shard>, attempt: &Attempt<Rc<Message>>) -> Done {
+    let nothing = || Report { outcomes: Vec::new(), connection: Connection::Closed, recipients_max: None };
+    let message = match &attempt.content {
+        Some(message) => message.clone(),
+        None => match shard.spool.read(attempt.message).await {
+            Ok(stored) => stored.message,
+            Err(error) => {
+                shard.unreadable(attempt.message, &error);
+                return (None, nothing(), Vec::new());
+            }
+        },
+    };
+    let way = shard.ways.borrow().find(&attempt.lane.key);
+    let Some(way) = way else { return (Some(message), nothing(), Vec::new()) };
+    let recipients: smallvec::SmallVec<[RecipientIndex; 4]> = attempt.recipients.iter().collect();
+    let delivered = match &message.body {
+        Body::Memory(pieces) => {
+            let mut content =
+                MemoryContent::of_message(message.trace.clone(), message.header.clone(), message.has_separator, pieces);
+            send(shard, &way, &message, &recipients, attempt, &mut content).await
+        }
+        Body::Bulk(_) => {
+            let mut content = StoredContent::new(shard, &message);
+            Box::pin(send(shard, &way, &message, &recipients, attempt, &mut content)).await
+        }
+    };
+    if delivered.content_failed {
+        observe::count(Counter::SpoolQuarantined);
+    }
+    let connection = if delivered.has_idle { Connection::Kept } else { Connection::Closed };
+    let recipients_max = delivered.recipients_max;
+    let owed = delivered.outcomes.iter().map(|o| (o.recipient, o.owed)).collect();
+    let outcomes = delivered.outcomes.into_iter().map(|o| (o.recipient, o.outcome)).collect();
+    (Some(message), Report { outcomes, connection, recipients_max }, owed)
+}
+
+async fn send<C: Content>(
+    shard: &Rc<Shard>,
+    way: &Way,
+    message: &Message,
+    recipients: &[RecipientIndex],
+    attempt: &Attempt<Rc<Message>>,
+    content: &mut C,
+) -> Delivered {
+    let active = shard.active();
+    let job = Job {
+        message: message.id,
+        envelope: &message.envelope,
+        facts: &message.received.content,
+        accepted_at: message.received.at,
+        recipients,
+        lane: &attempt.lane.key,
+        reuse: attempt.reuse,
+        next_hop: &way.hop,
+        connection: &way.connection,
+        tls: &way.tls,
+        lookups: &active.config.lookups,
+        settings: &active.config.delivery,
+    };
+    shard.delivery.attempt(&job, content).await
+}
+
+/// Content whose body is in bulk segments: read piece by piece, verified before it is given.
+struct StoredContent<'a> {
+    shard: &'a Rc<Shard>,
+    message: &'a Rc<Message>,
+    head: usize,
+    body: Option<BodyReader<Disk>>,
+}
+
+impl<'a> StoredContent<'a> {
+    fn new(shard: &'a Rc<Shard>, message: &'a Rc<Message>) -> Self {
+        StoredContent { shard, message, head: 0, body: None }
+    }
+}
+
+impl Content for StoredContent<'_> {
+    fn size_bytes(&self) -> u64 {
+        self.message.size_bytes()
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, ContentError> {
+        self.head += 1;
+        match self.head {
+            1 => return Ok(Some(self.message.trace.clone())),
+            2 => return Ok(Some(self.message.header.clone())),
+            3 if self.message.has_separator => return Ok(Some(Bytes::from_static(b"\r\n"))),
+            _ => {}
+        }
+        let body = self.body.get_or_insert_with(|| self.shard.spool.body(self.message));
+        body.next().await.map_err(|error| {
+            self.shard.unreadable(self.message.id, &error);
+            ContentError
+        })
+    }
+
+    fn rewind(&mut self) {
+        self.head = 0;
+        self.body = None;
+    }
+}

@@ -1,0 +1,79 @@
+//! What recovery finds goes into the queue, in batches, while new mail is already taken.
+
+use std::rc::Rc;
+
+use posthaste_rt::task;
+
+use super::state::Shard;
+use crate::observe::log::{self, Level};
+use crate::observe::{self, Counter, Event, Gauge};
+use crate::queue::{Arrival, ArrivalRecipient};
+use crate::spool::{Recovered, Recovery, RecoveryEvent};
+
+/// Runs until all streams of this shard are recovered.
+pub async fn run(shard: Rc<Shard>, mut recovery: Recovery) {
+    let mut messages = 0u64;
+    while let Some(event) = recovery.next().await {
+        match event {
+            RecoveryEvent::Messages(batch) => {
+                messages += batch.len() as u64;
+                batch.iter().for_each(|one| enter(&shard, one));
+                shard.work.ring();
+                task::yield_if_needed().await;
+            }
+            RecoveryEvent::Damaged(damage) => {
+                observe::count(Counter::SpoolQuarantined);
+                say(&shard, Level::Error, Event::SpoolQuarantine, &damage.to_string());
+            }
+            RecoveryEvent::Complete(stream) => {
+                say(
+                    &shard,
+                    Level::Info,
+                    Event::SpoolRecovery,
+                    &format!("stream {stream}: complete, {messages} messages so far"),
+                );
+            }
+            RecoveryEvent::Failed(stream, error) => {
+                say(&shard, Level::Error, Event::SpoolRecovery, &format!("stream {stream}: {error}"));
+            }
+        }
+    }
+}
+
+fn enter(shard: &Rc<Shard>, recovered: &Recovered) {
+    let recipients: smallvec::SmallVec<[ArrivalRecipient<'_>; 4]> = recovered
+        .recipients
+        .iter()
+        .map(|recipient| ArrivalRecipient {
+            index: recipient.index,
+            domain: &recipient.domain,
+            due: recipient.due,
+            attempts: recipient.attempts,
+            delay_notices: recipient.delay_notices,
+            last_error: recipient.last_error,
+        })
+        .collect();
+    let arrival = Arrival {
+        id: recovered.id,
+        received_at: recovered.received_at,
+        size_bytes: recovered.size_bytes,
+        priority: recovered.priority,
+        hold_until: recovered.hold_until,
+        deliver_by: recovered.deliver_by,
+        is_held: recovered.is_held,
+        reverse_path: &recovered.reverse_path,
+        tenant: &recovered.authenticated_as,
+        recipients_total: recovered.recipients_total,
+        content: None,
+        recipients: &recipients,
+    };
+    if shard.scheduler.borrow_mut().insert(arrival, shard.now()) {
+        observe::gauge_add(Gauge::QueueRecipients, recipients.len() as i64);
+    }
+}
+
+fn say(shard: &Rc<Shard>, level: Level, event: Event, what: &str) {
+    log::event(shard.now().wall, level, event, |line| {
+        line.text("what", what);
+    });
+}

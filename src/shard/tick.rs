@@ -1,0 +1,129 @@
+//! What has to be done every now and then: log lines handed over, gauges set, the spool's counts taken over,
+//! outcomes written that could not be before.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use posthaste_rt::sync::Switch;
+use posthaste_rt::time;
+
+use super::doors::{self, Doors};
+use super::message::Message;
+use super::recording::{OwedReports, record};
+use super::state::Shard;
+use crate::observe::log::{self, Level};
+use crate::observe::writer::LogSender;
+use crate::observe::{self, Counter, Event, Gauge};
+use crate::spool::{Health, Statistics};
+
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Runs until the shard has stopped.
+pub async fn run(shard: Rc<Shard>, doors: Rc<Doors>, log: LogSender, stopped: Switch) {
+    let (seen, health) = (Cell::new(Statistics::default()), Cell::new(Health::Ready));
+    while !stopped.is_thrown() {
+        time::sleep(INTERVAL).await;
+        flush(&log);
+        counts(&shard, &seen);
+        gauges(&shard);
+        doors::gauges(&doors);
+        tell_load(&shard, &doors);
+        watch(&shard, &health);
+        write_unrecorded(&shard).await;
+    }
+}
+
+/// Hands lines over; what the writer cannot take stays.
+fn flush(sender: &LogSender) {
+    if let Some(lines) = log::take() {
+        if let Some(back) = sender.send(lines) {
+            log::give_back(back);
+        }
+    }
+}
+
+/// The last lines of a shard that ends.
+pub fn flush_all(sender: &LogSender) {
+    flush(sender);
+}
+
+/// What the spool did since it was last asked.
+fn counts(shard: &Rc<Shard>, seen: &Cell<Statistics>) {
+    let (now, before) = (shard.spool.statistics(), seen.get());
+    let pairs = [
+        (Counter::SpoolBatches, now.batches, before.batches),
+        (Counter::SpoolSyncs, now.syncs, before.syncs),
+        (Counter::SpoolBytes, now.bytes, before.bytes),
+        (Counter::SpoolRecords, now.frames, before.frames),
+        (Counter::SpoolErrors, now.failures, before.failures),
+        (Counter::SpoolRecycled, now.recycled, before.recycled),
+        (Counter::SpoolCompactions, now.compacted, before.compacted),
+    ];
+    for (counter, now, before) in pairs {
+        observe::add(counter, now.saturating_sub(before));
+    }
+    seen.set(now);
+}
+
+fn gauges(shard: &Rc<Shard>) {
+    let scheduler = shard.scheduler.borrow();
+    let queue = scheduler.queue();
+    observe::gauge_set(Gauge::QueueMessages, queue.len() as i64);
+    observe::gauge_set(Gauge::QueueReady, queue.ready_count() as i64);
+    observe::gauge_set(Gauge::LanesOpen, queue.lane_count() as i64);
+    observe::gauge_set(Gauge::SpoolSegments, shard.spool.statistics().segments as i64);
+    observe::gauge_set(Gauge::RecoveryPending, i64::from(!shard.spool.is_recovered()));
+}
+
+/// Tells the other shards how many sessions are here, when that has changed.
+fn tell_load(shard: &Rc<Shard>, doors: &Doors) {
+    let Some(sessions) = doors.loads().news(doors.sessions()) else { return };
+    for outbox in shard.others.iter().flatten() {
+        let _ = outbox.send(Message::Load(shard.id, sessions)); // a shard that is gone takes no connections
+    }
+}
+
+/// Says when the spool's health changes.
+fn watch(shard: &Rc<Shard>, last: &Cell<Health>) {
+    let health = shard.spool.health();
+    let (level, number) = match health {
+        Health::Ready => (Level::Info, 0),
+        Health::Full => (Level::Warn, 1),
+        Health::Sick => (Level::Error, 2),
+    };
+    observe::gauge_set(Gauge::SpoolHealth, number);
+    if health != last.replace(health) {
+        shard.work.ring();
+        log::event(shard.now().wall, level, Event::SpoolHealth, |line| {
+            line.text(
+                "health",
+                match health {
+                    Health::Ready => "ready",
+                    Health::Full => "full",
+                    Health::Sick => "sick",
+                },
+            );
+        });
+    }
+    for damage in shard.spool.take_damage() {
+        observe::count(Counter::SpoolQuarantined);
+        log::event(shard.now().wall, Level::Error, Event::SpoolQuarantine, |line| {
+            line.show("what", damage);
+        });
+    }
+}
+
+/// Outcomes whose record failed are written before anything else is tried.
+async fn write_unrecorded(shard: &Rc<Shard>) {
+    if shard.spool.health() == Health::Sick {
+        return;
+    }
+    let waiting = shard.scheduler.borrow().unrecorded_count();
+    for _ in 0..waiting {
+        let Some(completion) = shard.scheduler.borrow_mut().unrecorded() else { return };
+        let message = shard.spool.read(completion.message).await.ok().map(|stored| stored.message);
+        record(shard, message.as_ref(), completion, &OwedReports::new()).await;
+    }
+    let _none_left = shard.scheduler.borrow_mut().unrecorded();
+}

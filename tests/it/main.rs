@@ -1,0 +1,12 @@
+//! The real binary on loopback: as a server for clients, as a client of servers, under an operator's hands.
+//!
+//! One test binary with a module per subject. Each test starts its own server in its own temporary
+//! folder on its own ports, waits for facts (a reply, a file, a counter), never for time to pass.
+
+mod crash;
+mod harness;
+mod hostile;
+mod local;
+mod operator;
+mod peers;
+mod relay;

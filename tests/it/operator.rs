@@ -1,0 +1,146 @@
+//! What an operator does: listing, asking why, holding, releasing, removing, reloading, stopping.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Client, Server, Sink, eventually, free_port};
+use crate::relay::relay_to;
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text.lines().next().unwrap_or_default()).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+fn queued_at_dead_port() -> (Server, String, u16) {
+    let port = free_port();
+    let server = Server::start(&relay_to(port, "").replace("\"1s\"", "\"1h\""));
+    let reply = Client::greeted(server.port).mail("a@one.test", &["b@two.test"], "Subject: x\r\n\r\nbody");
+    let id = reply.split_whitespace().find(|word| word.matches('-').count() == 2).expect("an id").trim_end_matches('.');
+    eventually("it was tried", || server.metric("posthaste_delivery_recipients_deferred_total") == 1.0);
+    (server, id.to_owned(), port)
+}
+
+#[test]
+fn every_question_about_a_queued_message_has_an_answer() {
+    let (server, id, _) = queued_at_dead_port();
+    let list = server.command(&["queue", "list"]);
+    assert!(list.contains(&id) && list.contains("b@two.test"), "{list}");
+    let show = server.command(&["queue", "show", &id]);
+    assert!(show.contains("1 attempt") && show.contains("a@one.test"), "{show}");
+    let why = server.command(&["queue", "why", &id]);
+    assert!(why.contains("waits for") && why.contains("next"), "{why}");
+    let unknown = server.command_output(&["queue", "show", "00-0001-ffffffff"]);
+    assert!(!unknown.status.success());
+    let garbage = server.command_output(&["queue", "show", "../../etc/passwd"]);
+    assert!(!garbage.status.success());
+    assert!(server.command(&["stats"]).contains("session_messages_accepted"));
+}
+
+#[test]
+fn hold_release_retry_and_remove_do_what_they_say() {
+    let (mut server, id, port) = queued_at_dead_port();
+    server.command(&["queue", "hold", &id]);
+    let sink = Sink::on(std::net::TcpListener::bind(("127.0.0.1", port)).expect("free"), &["PIPELINING"], |_| None);
+    server.command(&["queue", "retry", &id]);
+    assert!(json(&server.command(&["queue", "show", &id, "--json"]))["row"]["held"].as_bool().expect("a flag"));
+    server.stop();
+    server.launch(&[]);
+    eventually("it is queued again", || server.metric("posthaste_queue_recipients") == 1.0);
+    assert!(server.command(&["queue", "show", &id]).contains("held"), "a hold survives a restart");
+    assert_eq!(sink.count(), 0);
+    server.command(&["queue", "release", &id]);
+    server.command(&["queue", "retry", &id]);
+    eventually("it arrives", || sink.count() == 1);
+    server.drained();
+
+    let nothing = server.command_output(&["queue", "remove"]);
+    assert!(!nothing.status.success(), "an action without a condition needs --all");
+    drop(sink);
+}
+
+#[test]
+fn removed_is_removed_also_after_a_restart() {
+    let (mut server, id, _) = queued_at_dead_port();
+    server.command(&["queue", "remove", &id]);
+    server.drained();
+    server.stop();
+    server.launch(&[]);
+    assert_eq!(server.command(&["queue", "list"]).trim(), "no messages");
+}
+
+#[test]
+fn reload_takes_good_files_and_refuses_bad_ones() {
+    let sink = Sink::start(&["PIPELINING"]);
+    let server = Server::start(&relay_to(sink.port, ""));
+    let mut client = Client::greeted(server.port);
+    let good = fs::read_to_string(server.config()).expect("the file");
+
+    fs::write(server.config(), good.replace("[session.rcpt]\n", "[session.rcpt]\nmax-recipents = 5\n"))
+        .expect("written");
+    let refused = server.command_output(&["reload"]);
+    let said = format!("{}{}", String::from_utf8_lossy(&refused.stdout), String::from_utf8_lossy(&refused.stderr));
+    assert!(!refused.status.success() && said.contains("max-recipients"), "names the nearest key: {said}");
+    client.ok("NOOP", 250);
+
+    let second = free_port();
+    let changed = good.replace(
+        "[server.listener.lmtp]",
+        &format!("[server.listener.second]\nbind = \"127.0.0.1:{second}\"\nprotocol = \"smtp\"\ngreeting = \"Second here\"\n[server.listener.lmtp]"),
+    );
+    fs::write(server.config(), changed).expect("written");
+    let said = server.command(&["reload"]);
+    assert!(said.contains("second"), "{said}");
+    let mut greeting = Client::connect_silent(second);
+    assert!(greeting.reply().ends_with("Second here"));
+
+    fs::write(server.config(), &good).expect("written");
+    server.signal(Signal::SIGHUP);
+    eventually("the listener goes", || std::net::TcpStream::connect(("127.0.0.1", second)).is_err());
+    greeting.ok("EHLO x.test", 250);
+    client.ok("NOOP", 250);
+}
+
+#[test]
+fn stopping_finishes_what_is_under_way() {
+    let sink = Sink::start(&["PIPELINING"]);
+    let mut server = Server::start(&relay_to(sink.port, ""));
+    let mut busy = Client::greeted(server.port);
+    let mut idle = Client::greeted(server.port);
+    busy.ok("MAIL FROM:<a@one.test>", 250);
+    busy.ok("RCPT TO:<b@two.test>", 250);
+    busy.ok("DATA", 354);
+    busy.send(b"Subject: x\r\n\r\nhalf ");
+    server.signal(Signal::SIGTERM);
+    eventually("a session that has nothing under way is told", || {
+        let last = idle.ask("NOOP");
+        last.is_empty() || last.starts_with("421")
+    });
+    busy.send(b"done\r\n.\r\n");
+    let reply = busy.reply();
+    assert!(reply.starts_with("250") || reply.starts_with("421"), "{reply}");
+    let accepted = reply.starts_with("250");
+    server.stop();
+    server.launch(&[]);
+    if accepted {
+        eventually("it arrives once", || sink.count() == 1);
+    }
+    server.drained();
+    assert_eq!(sink.count(), usize::from(accepted));
+}
+
+#[test]
+fn check_names_every_fault_and_the_reference_is_valid() {
+    let server =
+        Server::prepare("[session.rcpt]\nrelay = \"no_such_variable = 5\"\n[queue.route.x]\ntype = \"pigeon\"\n");
+    let config = server.config().display().to_string();
+    let output = server.command_output(&["check", "-c", &config]);
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(!output.status.success());
+    assert!(text.contains("no_such_variable") && text.contains("pigeon"), "{text}");
+
+    let listener = "\n[server.listener.smtp]\nbind = \"127.0.0.1:2525\"\nprotocol = \"smtp\"\n";
+    let reference = server.command(&["config", "reference"]) + listener;
+    fs::write(server.path("reference.toml"), reference).expect("written");
+    server.command(&["check", "-c", &server.path("reference.toml").display().to_string()]);
+    server.command(&["config", "show"]);
+}
