@@ -54,12 +54,6 @@ pub enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Read a spool offline
-    Spool {
-        /// What to do.
-        #[command(subcommand)]
-        command: SpoolCommand,
-    },
     /// Show the counters and latencies of the running server
     Stats {
         /// The running server.
@@ -193,21 +187,6 @@ pub struct ActionArgs {
     /// The whole queue
     #[arg(long)]
     pub all: bool,
-}
-
-/// `spool …`
-#[derive(Debug, Subcommand)]
-pub enum SpoolCommand {
-    /// Verify every record of a spool and say what is damaged
-    Check {
-        /// The spool directory
-        path: PathBuf,
-    },
-    /// Print every record of a spool, one JSON value a line
-    Dump {
-        /// The spool directory
-        path: PathBuf,
-    },
 }
 
 impl FilterArgs {

@@ -31,13 +31,16 @@ const MARGIN_SESSIONS: usize = 16;
 pub struct Doors {
     by_listener: RefCell<HashMap<CompactString, Rc<Door<Front>>>>,
     /// Sockets being served, so that one can be closed alone.
-    serving: RefCell<Vec<(CompactString, SocketAddr, Rc<Door<Front>>)>>,
+    serving: RefCell<Vec<Serving>>,
     floor: Floor,
     front: Rc<Front>,
     keys: KeyMaker,
     /// Sessions of every shard, as they last said.
     loads: Rc<Loads>,
 }
+
+/// One socket being served: the listener, where it is bound, and its door.
+type Serving = (CompactString, SocketAddr, Rc<Door<Front>>);
 
 /// How many sessions the shards have, by what they last told.
 pub struct Loads {
@@ -94,7 +97,7 @@ impl Doors {
         let doors = Doors {
             by_listener: RefCell::default(),
             serving: RefCell::default(),
-            floor: Floor::new(Budget::new(usize::try_from(active.config.session.memory_budget).unwrap_or(usize::MAX))),
+            floor: Floor::new(Budget::new(active.config.session.memory_budget)),
             front: Rc::new(Front(shard.clone())),
             keys,
             loads: Rc::new(Loads::new(shard.id, usize::from(shards))),

@@ -19,7 +19,7 @@ use crate::expr::{Lookups, Scope, Value, Variable};
 use crate::lookup::ShardLookups;
 use crate::mail::{Diagnostic, ErrorKind, Mailbox, Outcome, Reply, Scope as Reach, Status};
 use crate::queue::{DueGroup, DueMessage, LaneKey, RecipientSet};
-use crate::scheduler::{Destination, LaneSpec, Plan, Routed, Schedule};
+use crate::scheduler::{Destination, LaneSpec, Plan, Routed};
 use crate::spool::Message;
 
 /// How mail of one lane leaves.
@@ -143,7 +143,7 @@ impl Ways {
             return plan.clone();
         }
         let schedules = &self.config.scheduler.schedules;
-        let schedule = schedules.get(id).cloned().unwrap_or_else(|| Schedule::default());
+        let schedule = schedules.get(id).cloned().unwrap_or_default();
         let plan = Rc::new(Plan::new(Rc::new(schedule), Vec::new()));
         self.plans.insert(id.into(), plan.clone());
         plan

@@ -36,10 +36,8 @@ pub async fn run(shard: Rc<Shard>, doors: Rc<Doors>, log: LogSender, stopped: Sw
 
 /// Hands lines over; what the writer cannot take stays.
 fn flush(sender: &LogSender) {
-    if let Some(lines) = log::take() {
-        if let Some(back) = sender.send(lines) {
-            log::give_back(back);
-        }
+    if let Some(back) = log::take().and_then(|lines| sender.send(lines)) {
+        log::give_back(back);
     }
 }
 
