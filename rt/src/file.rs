@@ -6,6 +6,7 @@
 
 use std::io;
 use std::ops::Deref;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use glommio::GlommioError;
@@ -111,6 +112,16 @@ impl File {
     /// nothing is known of any unsynced byte, and a later success says nothing about them.
     pub async fn sync(&self) -> io::Result<()> {
         self.inner.fdatasync().await.map_err(plain)
+    }
+
+    /// Drops the clean pages of the file from the page cache (posix_fadvise DONTNEED): what is read
+    /// next comes from the disk. After a sync that failed, the cache holds bytes that look written
+    /// and are not; only this shows the truth. Does not wait.
+    pub fn forget_cache(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is open for as long as `self.inner` lives, which is this call.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(self.inner.as_raw_fd()) };
+        let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+        nix::fcntl::posix_fadvise(descriptor, 0, 0, advice).map_err(io::Error::from)
     }
 
     /// Cuts or extends the file.

@@ -103,14 +103,16 @@ impl<S: Storage> Stream<S> {
             if let Some(place) = self.bulk.borrow_mut().allocate(length, self.settings.bulk_segment_size) {
                 return Ok(place);
             }
-            let log = self.log.borrow();
-            match log.health() {
+            let (health, is_starved) = {
+                let log = self.log.borrow();
+                (log.health(), log.is_starved())
+            };
+            match health {
                 _ if self.is_closing.get() => return Err(CommitError::Closing),
                 Health::Sick => return Err(CommitError::Sick),
-                _ if log.is_starved() => return Err(CommitError::Full),
+                _ if is_starved => return Err(CommitError::Full),
                 _ => {}
             }
-            drop(log);
             self.bulk_wanted.set(true);
             self.chores.ring();
             self.bulk_changed.wait(seen).await;

@@ -34,15 +34,29 @@ struct Live {
 impl<S: Storage> Stream<S> {
     /// Empties one segment if that is worth it; false when there is nothing to do.
     pub(super) async fn compact_one(self: &Rc<Self>) -> io::Result<bool> {
+        if self.log.borrow().health() == Health::Sick {
+            return Ok(false);
+        }
         let Some(victim) = self.victim() else { return Ok(false) };
+        let before = self.left_in(victim);
         bump(&self.counts.compacted, 1);
         self.pin(victim, true);
         let result = self.empty(victim).await;
         self.pin(victim, false);
-        if matches!(result, Ok(false)) && self.log.borrow().health() != Health::Sick {
+        result?;
+        if self.log.borrow().health() == Health::Sick {
+            return Ok(false);
+        }
+        // What changed while it was copied is copied next time; what is damaged stays.
+        if self.left_in(victim) == before {
             self.stuck.borrow_mut().insert(victim);
         }
-        result
+        Ok(true)
+    }
+
+    fn left_in(&self, number: u32) -> (u32, u32) {
+        let log = self.log.borrow();
+        log.index.segments().get(&number).map_or((0, 0), |segment| (segment.live_messages, segment.facts))
     }
 
     pub(super) fn pin(&self, number: u32, add: bool) {
@@ -68,19 +82,21 @@ impl<S: Storage> Stream<S> {
         }
         let count = closed.len() as u64;
         let live: u64 = closed.iter().map(|(_, s)| s.live_bytes).sum();
-        let dead_percent = 100 - (live * 100 / (count * size).max(1)).min(100);
+        let used: u64 = closed.iter().map(|(_, s)| s.used()).sum();
+        let dead_percent = 100 - (live * 100 / used.max(1)).min(100);
         let is_wasteful = count >= CLOSED_MIN && dead_percent > u64::from(self.settings.garbage_percent_max);
-        if is_wasteful || log.is_starved() { log.index.victim(size, &self.stuck.borrow()) } else { None }
+        let is_needed = log.is_starved() && log.ready() <= self.settings.reserve as usize;
+        if is_wasteful || is_needed { log.index.victim(size, &self.stuck.borrow()) } else { None }
     }
 
-    async fn empty(self: &Rc<Self>, victim: u32) -> io::Result<bool> {
+    async fn empty(self: &Rc<Self>, victim: u32) -> io::Result<()> {
         let live = self.live_messages(victim).await?;
         let mut waiting: Vec<Waiter> = Vec::new();
         let mut bytes = 0;
         for message in live {
             let Some(records) = self.copy_of(victim, &message).await? else { continue };
             let class = Class::Copy { key: message.key, from: victim, marks: message.marks, hold: message.hold };
-            let Some(waiter) = self.log.borrow_mut().submit_copy(records, class) else { return Ok(false) };
+            let Some(waiter) = self.log.borrow_mut().submit_copy(records, class) else { break };
             waiting.push(waiter);
             bytes += message.length as usize;
             if bytes > COPIES_BYTES_MAX {
@@ -90,9 +106,7 @@ impl<S: Storage> Stream<S> {
         }
         self.wait_for(&mut waiting).await;
         self.move_facts(victim).await;
-        let log = self.log.borrow();
-        // Still live: it changed while it was copied, or it is damaged. Try again only when something was gained.
-        Ok(log.index.segments().get(&victim).is_none_or(|segment| segment.live_messages == 0))
+        Ok(())
     }
 
     async fn wait_for(&self, waiting: &mut Vec<Waiter>) {
@@ -109,7 +123,7 @@ impl<S: Storage> Stream<S> {
             None => return Ok(Vec::new()),
         };
         let file = self.file(SegmentKind::Log, victim).ok_or(io::ErrorKind::NotFound)?;
-        let span = Span { stream: self.id, number: victim, seal: &seal, limit, is_exact: false };
+        let span = Span { stream: self.id, number: victim, seal: &seal, limit, is_exact: false, may_be_torn: true };
         let mut live = Vec::new();
         walk(&file, &span, |header, offset, payload| {
             let log = self.log.borrow();

@@ -97,6 +97,10 @@ impl StorageFile for DiskFile {
         self.0.sync().await
     }
 
+    async fn forget_cache(&self) -> io::Result<()> {
+        self.0.forget_cache()
+    }
+
     async fn size(&self) -> io::Result<u64> {
         self.0.size().await
     }

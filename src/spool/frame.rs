@@ -66,8 +66,8 @@ pub struct FrameHeader {
     pub subject_start: u32,
     /// Sequence of that message.
     pub subject_sequence: u64,
-    /// Where its batch begins in the segment.
-    pub batch: u64,
+    /// What lies before this offset in the segment was synced when the frame was written.
+    pub stable: u64,
 }
 
 impl FrameHeader {
@@ -98,7 +98,7 @@ impl FrameHeader {
         out[36..40].copy_from_slice(&self.subject_start.to_le_bytes());
         out[40..48].copy_from_slice(&self.order.sequence.to_le_bytes());
         out[48..56].copy_from_slice(&self.subject_sequence.to_le_bytes());
-        out[56..64].copy_from_slice(&self.batch.to_le_bytes());
+        out[56..64].copy_from_slice(&self.stable.to_le_bytes());
         let checksum = seal.checksum(&out[12..]);
         out[8..12].copy_from_slice(&checksum.to_le_bytes());
         out
@@ -120,13 +120,13 @@ impl FrameHeader {
             order: Order { start: u32_at(32), sequence: u64_at(40) },
             subject_start: u32_at(36),
             subject_sequence: u64_at(48),
-            batch: u64_at(56),
+            stable: u64_at(56),
         })
     }
 }
 
-/// Appends a frame with `records` to a batch. `batch` is where the buffer begins in the segment.
-pub fn put_frame(out: &mut Vec<u8>, records: &[Record], flags: u16, order: Order, batch: u64, seal: &Seal) {
+/// Appends a frame with `records` to a batch. What lies before `stable` in the segment is synced.
+pub fn put_frame(out: &mut Vec<u8>, records: &[Record], flags: u16, order: Order, stable: u64, seal: &Seal) {
     let header_at = out.len();
     out.resize(header_at + FRAME_HEADER_BYTES, 0);
     let payload_at = out.len();
@@ -140,7 +140,7 @@ pub fn put_frame(out: &mut Vec<u8>, records: &[Record], flags: u16, order: Order
         order,
         subject_start: subject.map_or(0, |id| id.start),
         subject_sequence: subject.map_or(0, |id| id.sequence),
-        batch,
+        stable,
     };
     out[header_at..payload_at].copy_from_slice(&header.encode(seal));
     out.resize(out.len().next_multiple_of(FRAME_ALIGNMENT), 0);
@@ -191,8 +191,8 @@ pub struct Walk {
     limit: u64,
     /// The limit is where acknowledged frames ended: what is missing before it is damage.
     is_exact: bool,
-    /// Bytes that are no frame: where they begin, and whether they were all zero so far.
-    gap: Option<(u64, bool)>,
+    /// Bytes that are no frame: where they begin, and the first of them that is not zero.
+    gap: Option<(u64, Option<u64>)>,
 }
 
 impl Walk {
@@ -260,29 +260,41 @@ impl Walk {
         let next = candidates.find(|&i| is_header(i) && FrameHeader::decode(&rest[i..], &self.seal).is_some());
         let keep = rest.len() - (FRAME_HEADER_BYTES - 1).min(rest.len());
         let length = next.unwrap_or(keep.next_multiple_of(FRAME_ALIGNMENT).min(rest.len()));
-        let (start, zeros) = self.gap.unwrap_or((self.at, true));
-        self.gap = Some((start, zeros && rest[..length].iter().all(|&b| b == 0)));
+        let (start, nonzero) = self.gap.unwrap_or((self.at, None));
+        let first = || first_nonzero(&rest[..length]).map(|i| self.at + i as u64);
+        self.gap = Some((start, nonzero.or_else(first)));
         self.at += length as u64;
         next.is_some()
     }
 
     /// A header follows a gap: it is damage, unless it is the padding of a batch.
     fn close_gap(&mut self) -> Option<Found> {
-        let (offset, zeros) = self.gap.take()?;
-        let is_padding = zeros && self.at == offset.next_multiple_of(BATCH_ALIGNMENT as u64);
-        (!is_padding).then_some(Found::Gap { offset, length: self.at - offset })
+        let (start, nonzero) = self.gap.take()?;
+        self.damaged(start, nonzero, self.at)
+    }
+
+    /// The zeros that fill up a batch are no damage; what follows them, up to `end`, is.
+    fn damaged(&self, start: u64, nonzero: Option<u64>, end: u64) -> Option<Found> {
+        let boundary = start.next_multiple_of(BATCH_ALIGNMENT as u64);
+        let offset = if nonzero.is_none_or(|at| at >= boundary) { boundary } else { start };
+        (offset < end).then(|| Found::Gap { offset, length: end - offset })
     }
 
     fn finish(&mut self, rest: &[u8]) -> Found {
-        let (offset, zeros) = self.gap.take().unwrap_or((self.at, true));
-        let zeros = zeros && rest.iter().all(|&b| b == 0);
+        let (start, nonzero) = self.gap.take().unwrap_or((self.at, None));
+        let first = || first_nonzero(rest).map(|i| self.at + i as u64);
+        let found = self.damaged(start, nonzero.or_else(first), self.limit);
         self.at = self.limit;
-        let is_padding = zeros && self.limit <= offset.next_multiple_of(BATCH_ALIGNMENT as u64);
-        if self.is_exact && offset < self.limit && !is_padding {
-            return Found::Gap { offset, length: self.limit - offset };
-        }
-        Found::End
+        found.filter(|_| self.is_exact).unwrap_or(Found::End)
     }
+}
+
+/// Where the first byte is that is not zero: by comparison of pages, because there may be a whole segment of zeros.
+fn first_nonzero(bytes: &[u8]) -> Option<usize> {
+    const ZEROS: [u8; BATCH_ALIGNMENT] = [0; BATCH_ALIGNMENT];
+    let page = bytes.chunks(BATCH_ALIGNMENT).position(|page| page != &ZEROS[..page.len()])?;
+    let start = page * BATCH_ALIGNMENT;
+    bytes[start..].iter().position(|&b| b != 0).map(|i| start + i)
 }
 
 #[cfg(test)]

@@ -36,6 +36,9 @@ const LOCK_PAUSE: Duration = Duration::from_secs(1);
 /// Times a read is tried again because the message moved meanwhile.
 const READ_TRIES: usize = 4;
 
+/// Smaller segments cannot work at all; a configuration is held to [`Settings::SEGMENT_SIZE_MIN`].
+const SEGMENT_BYTES_LEAST: u64 = 128 << 10;
+
 /// A shard's spool: one stream that takes mail, and those that only drain. Cheap to clone.
 pub struct Spool<S: Storage = Disk> {
     inner: Rc<Inner<S>>,
@@ -275,6 +278,11 @@ impl<S: Storage> Spool<S> {
         sum
     }
 
+    /// The state of each stream in words, for people: health, segments and what keeps them.
+    pub fn describe(&self) -> String {
+        self.inner.all().iter().map(|stream| format!("stream {}: {}\n", stream.id, stream.log.borrow().describe())).collect()
+    }
+
     /// Takes no more commits, writes what waits, seals the active segments, and gives the streams up.
     pub async fn close(self) {
         self.inner.is_closing.set(true);
@@ -290,11 +298,11 @@ impl<S: Storage> Spool<S> {
 }
 
 fn check(settings: &Settings) -> Result<(), OpenError> {
-    let bounds = Settings::SEGMENT_SIZE_MIN..=Settings::SEGMENT_SIZE_MAX;
+    let bounds = SEGMENT_BYTES_LEAST..=Settings::SEGMENT_SIZE_MAX;
     let aligned = |size: u64| size.is_multiple_of(4096);
     let both = [settings.segment_size, settings.bulk_segment_size];
     if !both.iter().all(|size| bounds.contains(size) && aligned(*size)) {
-        return Err(OpenError::Settings("segment sizes must be 8 MiB to 4 GiB and multiples of 4096"));
+        return Err(OpenError::Settings("segment sizes must be 128 KiB to 4 GiB and multiples of 4096"));
     }
     if settings.reserve == 0 {
         return Err(OpenError::Settings("the reserve must be at least one segment"));
@@ -434,7 +442,7 @@ impl<S: Storage> Stream<S> {
             return Ok(facts);
         }
         let is_exact = old.end.is_some();
-        let span = Span { stream: self.id, number: old.number, seal: &seal, limit, is_exact };
+        let span = Span { stream: self.id, number: old.number, seal: &seal, limit, is_exact, may_be_torn: is_exact };
         let mut walked = gather(&file, &span, |_| false).await?;
         self.damage.borrow_mut().append(&mut walked.damage);
         if let (false, Some(segment)) = (is_exact, self.log.borrow_mut().index.segment_mut(old.number)) {

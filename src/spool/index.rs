@@ -15,7 +15,7 @@ use crate::base::limits::FACTS_MAX;
 use super::bulk::BulkTable;
 use super::facts::{Change, Key, StatusFact};
 use super::frame::{Order, Seal};
-use super::segment::End;
+use super::segment::{DATA_OFFSET, End};
 
 /// Where the frame of a recipient's last status begins, and whether it is final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +158,11 @@ impl Segment {
     /// An empty one.
     pub fn new(seal: Seal, phase: Phase, end: u64) -> Segment {
         Segment { seal, phase, end, live_messages: 0, live_bytes: 0, refs: BTreeMap::new(), facts: 0, pins: 0 }
+    }
+
+    /// Bytes of frames and padding in it.
+    pub fn used(&self) -> u64 {
+        self.end.saturating_sub(DATA_OFFSET)
     }
 
     /// Nothing in it is needed any more.
@@ -344,7 +349,7 @@ impl Index {
             .collect()
     }
 
-    /// The segment that compaction should empty next, if that gains at least a quarter of a segment.
+    /// The segment that compaction should empty next, if a quarter of it is dead.
     ///
     /// A segment cannot be freed before the older ones it speaks of, so segments are judged with all of
     /// those; of the cheapest such group the oldest member goes first. `stuck` ones are left alone.
@@ -363,11 +368,13 @@ impl Index {
                 continue;
             }
             let cost: u64 = group.iter().filter_map(closed).map(|s| s.live_bytes).sum();
-            let gain = group.len() as u64 * segment_size;
+            // What was written, not the size of the file: moving what lies dense gains nothing, however short it is.
+            let gain: u64 = group.iter().filter_map(closed).map(Segment::used).sum();
             let better = best
                 .as_ref()
                 .is_none_or(|(c, g, _)| u128::from(cost) * u128::from(*g) < u128::from(*c) * u128::from(gain));
-            if cost + segment_size / 4 <= gain && better {
+            let is_worth_it = cost + segment_size / 4 <= gain && cost.saturating_mul(4) <= gain.saturating_mul(3);
+            if is_worth_it && better {
                 best = Some((cost, gain, group));
             }
         }

@@ -194,6 +194,8 @@ pub struct Log {
     is_starved: bool,
     is_exhausted: bool,
     is_closing: bool,
+    /// The writer is gone.
+    is_retired: bool,
 }
 
 impl Log {
@@ -218,6 +220,7 @@ impl Log {
             is_starved: false,
             is_exhausted: false,
             is_closing: false,
+            is_retired: false,
         }
     }
 
@@ -265,6 +268,25 @@ impl Log {
         self.first.is_empty() && self.waiting.is_empty() && self.in_flight.is_empty() && self.unsynced.is_empty()
     }
 
+    /// The state in words.
+    pub fn describe(&self) -> String {
+        let mut text = format!(
+            "{:?}, {} waiting, {} ready{}{}",
+            self.health(),
+            self.first.len() + self.waiting.len(),
+            self.ready.len(),
+            if self.is_starved { ", no space" } else { "" },
+            if self.active.is_none() { ", no active segment" } else { "" },
+        );
+        for (number, s) in self.index.segments() {
+            text.push_str(&format!(
+                "\n  log {number:08x} {:?}: {} bytes, {} live messages of {} bytes, kept for {:?}, {} facts, {} readers",
+                s.phase, s.end, s.live_messages, s.live_bytes, s.refs, s.facts, s.pins
+            ));
+        }
+        text
+    }
+
     /// No more commits.
     pub fn close(&mut self) {
         self.is_closing = true;
@@ -299,6 +321,9 @@ impl Log {
 
     /// Hands records to the writer, for good.
     pub fn submit(&mut self, mut records: Vec<Record>, durability: Durability) -> Result<Submitted, CommitError> {
+        if self.is_retired {
+            return Err(CommitError::Closing);
+        }
         self.check(&records)?;
         let mut told = 0;
         let is_mail = records.iter().all(|record| matches!(record, Record::Message(_)));
@@ -319,7 +344,7 @@ impl Log {
         }
         let durability = if durability == Durability::Memory { Durability::Process } else { durability };
         let bound = frame_bound(&records);
-        if bound > FRAME_BYTES_MAX || records.len() > usize::from(u16::MAX) {
+        if bound > self.frame_bytes_max() || records.len() > usize::from(u16::MAX) {
             return Err(CommitError::TooLarge);
         }
         if is_mail && self.waiting_bytes + bound as u64 > self.settings.memory_budget {
@@ -334,7 +359,7 @@ impl Log {
     /// Hands a compacted copy to the writer; `None` while it would only be dropped.
     pub fn submit_copy(&mut self, records: Vec<Record>, class: Class) -> Option<Waiter> {
         let bound = frame_bound(&records);
-        if self.sick.is_some() || bound > FRAME_BYTES_MAX {
+        if self.is_closing || self.sick.is_some() || bound as u64 > self.settings.segment_size / 2 {
             return None;
         }
         let waiter = Rc::new(Answer::default());
@@ -342,6 +367,11 @@ impl Log {
         let (durability, is_copy, told) = (Durability::Durable, true, records.len());
         self.first.push_back(Frame { records, class, durability, bound, waiter: Some(waiter.clone()), is_copy, told });
         Some(waiter)
+    }
+
+    /// A quarter of a segment, or the general limit: a frame always fits in an empty segment.
+    fn frame_bytes_max(&self) -> usize {
+        FRAME_BYTES_MAX.min((self.settings.segment_size / 4) as usize)
     }
 
     fn push(&mut self, frame: Frame) {
@@ -409,12 +439,13 @@ impl Log {
             let room = self.active.as_ref().map_or(0, |active| active.room(self.settings.segment_size));
             let wanted = (buffer.len() + frame.bound) as u64;
             let (is_mail, is_current) = (frame.class == Class::Mail, self.is_current(frame));
+            let is_copy = matches!(frame.class, Class::Copy { .. });
             let is_durable = frame.durability == Durability::Durable;
             if !buffer.is_empty() && (wanted > room || wanted > BATCH_BYTES_MAX as u64) {
                 break;
             }
             if wanted > room {
-                match self.segment_step(is_mail) {
+                match self.segment_step(is_mail, is_copy) {
                     Some(step) => return step,
                     None => self.refuse_next(settled, CommitError::Full),
                 }
@@ -444,11 +475,16 @@ impl Log {
     }
 
     /// The active segment has no room for the next frame.
-    fn segment_step(&mut self, is_mail: bool) -> Option<Step> {
+    fn segment_step(&mut self, is_mail: bool, is_copy: bool) -> Option<Step> {
         if !self.unsynced.is_empty() {
             return Some(self.sync_step());
         }
-        let needed = if is_mail { self.settings.reserve } else { 0 };
+        // The last one is for compaction, which gives one back.
+        let needed = match (is_mail, is_copy || self.active.is_none()) {
+            (true, _) => self.settings.reserve,
+            (false, false) => self.settings.reserve.min(2) - 1,
+            (false, true) => 0,
+        };
         if self.ready.len() > needed {
             return self.ready.front().map(|segment| Step::Activate { segment: *segment, attempts: 0 });
         }
@@ -482,7 +518,7 @@ impl Log {
         self.next_order += 1;
         let begin = buffer.len();
         let flags = if frame.is_copy { FLAG_COPY } else { 0 };
-        put_frame(buffer, &frame.records, flags, order, active.position, &active.seal);
+        put_frame(buffer, &frame.records, flags, order, active.stable, &active.seal);
         debug_assert!(buffer.len() - begin <= frame.bound, "the bound holds");
         active.footer_bytes += footer_bound(&frame.records);
         let (offset, length) = (active.position + begin as u64, (buffer.len() - begin) as u32);
@@ -636,6 +672,7 @@ impl Log {
 
     /// Closes the active segment at a shutdown, so that it gets its footer.
     pub fn retire(&mut self) -> Option<u32> {
+        self.is_retired = true;
         let active = self.active.take()?;
         let segment = self.index.segment_mut(active.number)?;
         segment.phase = Phase::Unsealed;

@@ -39,6 +39,7 @@ mod record_status;
 mod recover;
 mod segment;
 pub mod settings;
+pub mod sim;
 pub mod storage;
 mod stream;
 mod upkeep;

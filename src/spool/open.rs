@@ -14,7 +14,7 @@ use super::error::{Damage, DamageKind, OpenError};
 use super::facts::{START_MAX, SegmentFacts};
 use super::index::{Index, Phase, Segment};
 use super::log::{Log, LogSettings};
-use super::read::{Span, Walked, footer, gather, read_header};
+use super::read::{Span, Walked, footer, gather, repair_header};
 use super::segment::{
     DATA_OFFSET, FORMAT_VERSION, HeaderFault, SLOT_BYTES, SegmentHeader, SegmentKind, SegmentState, decode_starts,
     encode_start, parse_file_name,
@@ -133,7 +133,10 @@ async fn find<S: Storage>(storage: &S, dir: &Path) -> Result<Found<S>, OpenError
         let path = dir.join(&name);
         found.next_number = found.next_number.max(number.saturating_add(1));
         let file = storage.open(&path).await.map_err(io_error(&path))?;
-        match read_header(&file).await.map_err(io_error(&path))? {
+        // Whatever a former process wrote and did not sync, or failed to: from here on the disk is the truth.
+        file.sync().await.map_err(io_error(&path))?;
+        file.forget_cache().await.map_err(io_error(&path))?;
+        match repair_header(&file).await.map_err(io_error(&path))? {
             Ok(header) if header.number == number && header.kind == kind => found.headers.push(header),
             Err(HeaderFault::Newer(version)) => {
                 return Err(OpenError::NewerFormat { path, found: version, known: FORMAT_VERSION });
@@ -228,15 +231,8 @@ async fn tail<F: StorageFile>(file: &F, id: StreamId, header: &SegmentHeader) ->
     if let Some((trailer, facts)) = footer(file, &seal, header.size).await? {
         return Ok((trailer.end, Walked { facts, ..Walked::default() }, true));
     }
-    let span = Span { stream: id, number: header.number, seal: &seal, limit: header.size, is_exact: false };
-    let mut walked = gather(file, &span, |_| false).await?;
-    // What is read must not be lost again: it may have been written and never synced.
-    file.sync().await?;
-    for damage in &mut walked.damage {
-        if damage.offset >= walked.last_batch {
-            damage.kind = DamageKind::Torn;
-        }
-    }
+    let span = Span { stream: id, number: header.number, seal: &seal, limit: header.size, is_exact: false, may_be_torn: true };
+    let walked = gather(file, &span, |_| false).await?;
     let end = walked.end.next_multiple_of(SLOT_BYTES as u64).max(DATA_OFFSET);
     Ok((end, walked, false))
 }

@@ -11,7 +11,7 @@ use super::error::{Damage, DamageKind};
 use super::facts::{Gather, Key, SegmentFacts};
 use super::footer::{TRAILER_BYTES, Trailer};
 use super::frame::{FRAME_HEADER_BYTES, Found, FrameHeader, Seal, Walk};
-use super::segment::{DATA_OFFSET, HeaderFault, SegmentHeader, SegmentKind, file_name};
+use super::segment::{DATA_OFFSET, HeaderFault, SLOT_BYTES, SegmentHeader, SegmentKind, file_name};
 use super::storage::StorageFile;
 use super::wait::yield_now;
 
@@ -21,9 +21,25 @@ const WINDOW_BYTES: usize = 2 * BATCH_BYTES_MAX;
 const FIRST_READ_BYTES: usize = 8192;
 
 /// A file's header.
-pub(super) async fn read_header<F: StorageFile>(file: &F) -> io::Result<Result<SegmentHeader, HeaderFault>> {
+#[allow(dead_code)] pub(super) async fn read_header<F: StorageFile>(file: &F) -> io::Result<Result<SegmentHeader, HeaderFault>> {
     let bytes = file.read_at(0, DATA_OFFSET as usize).await?;
     Ok(SegmentHeader::decode(&bytes))
+}
+
+/// A file's header; when its slots differ, the one that does not count is replaced, so that the next
+/// header may again be written to the first slot first.
+pub(super) async fn repair_header<F: StorageFile>(file: &F) -> io::Result<Result<SegmentHeader, HeaderFault>> {
+    let bytes = file.read_at(0, DATA_OFFSET as usize).await?;
+    let decoded = SegmentHeader::decode(&bytes);
+    if let (Ok(header), true) = (&decoded, SegmentHeader::needs_repair(&bytes)) {
+        let mut good = header.encode();
+        let second = good.split_off(SLOT_BYTES);
+        let is_first_good = bytes.get(..SLOT_BYTES) == Some(&good[..]);
+        let (bad, offset) = if is_first_good { (second, SLOT_BYTES as u64) } else { (good, 0) };
+        super::stream::write_all(file, bad, offset).await?;
+        file.sync().await?;
+    }
+    Ok(decoded)
 }
 
 /// What a walk through a segment found.
@@ -33,8 +49,8 @@ pub(super) struct Walked {
     pub(super) damage: Vec<Damage>,
     /// End of the last whole frame.
     pub(super) end: u64,
-    /// Where the last batch with a whole frame begins.
-    pub(super) last_batch: u64,
+    /// What lies before this is known to have been synced: what is missing there is damage, beyond it a crash does that.
+    pub(super) stable: u64,
     /// Whole frames.
     pub(super) frames: u64,
 }
@@ -48,6 +64,8 @@ pub(super) struct Span<'a> {
     pub(super) limit: u64,
     /// Frames are known to reach it.
     pub(super) is_exact: bool,
+    /// It was not closed healthily: its last frames may never have been synced.
+    pub(super) may_be_torn: bool,
 }
 
 /// Walks all frames of a segment; `visit` sees each whole one.
@@ -57,7 +75,7 @@ pub(super) async fn walk<F: StorageFile>(
     mut visit: impl FnMut(&FrameHeader, u64, &Bytes) -> bool,
 ) -> io::Result<Walked> {
     let mut walk = Walk::new(*span.seal, DATA_OFFSET, span.limit, span.is_exact);
-    let mut walked = Walked { end: DATA_OFFSET, last_batch: DATA_OFFSET, ..Walked::default() };
+    let mut walked = Walked { end: DATA_OFFSET, stable: DATA_OFFSET, ..Walked::default() };
     let mut length = WINDOW_BYTES;
     let damage = |offset, length, header: Option<&FrameHeader>, kind| Damage {
         file: format!("stream-{}/{}", span.stream, file_name(SegmentKind::Log, span.number)),
@@ -79,7 +97,7 @@ pub(super) async fn walk<F: StorageFile>(
                     }
                     walked.frames += 1;
                     walked.end = offset + header.total();
-                    walked.last_batch = walked.last_batch.max(header.batch);
+                    walked.stable = walked.stable.max(header.stable);
                 }
                 Found::BadPayload { offset, header } => {
                     walked.damage.push(damage(offset, header.total(), Some(&header), DamageKind::Payload));
@@ -90,7 +108,13 @@ pub(super) async fn walk<F: StorageFile>(
                     length = if from == base { length * 2 } else { WINDOW_BYTES };
                     break;
                 }
-                Found::End => return Ok(walked),
+                Found::End => {
+                    let stable = walked.stable;
+                    for damage in walked.damage.iter_mut().filter(|damage| span.may_be_torn && damage.offset >= stable) {
+                        damage.kind = DamageKind::Torn;
+                    }
+                    return Ok(walked);
+                }
             }
         }
         yield_now().await;

@@ -73,9 +73,9 @@ pub struct SegmentHeader {
 /// Why a header is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderFault {
-    /// Neither slot verifies; `blank` when both are all zeros.
+    /// Neither slot verifies.
     Invalid {
-        /// Nothing was ever written there.
+        /// The second slot was never written, so no header was ever complete: there is no content.
         blank: bool,
     },
     /// A newer release wrote it.
@@ -121,8 +121,14 @@ impl SegmentHeader {
         let newer = slots().filter_map(slot_version).find(|&version| version > FORMAT_VERSION);
         Err(match newer {
             Some(version) => HeaderFault::Newer(version),
-            None => HeaderFault::Invalid { blank: bytes.iter().all(|&b| b == 0) },
+            None => HeaderFault::Invalid { blank: bytes.iter().skip(SLOT_BYTES).all(|&b| b == 0) },
         })
+    }
+
+    /// The slots differ: a crash came between them, and the one that does not count is to be written again.
+    pub fn needs_repair(bytes: &[u8]) -> bool {
+        let (first, second) = bytes.split_at(SLOT_BYTES.min(bytes.len()));
+        first != second
     }
 
     /// What makes the frames or extents of this incarnation its own.
@@ -133,7 +139,7 @@ impl SegmentHeader {
 
 fn slot_version(slot: &[u8]) -> Option<u32> {
     (slot.get(..7)? == &MAGIC[..7]).then_some(())?;
-    Some(u32_at(slot, 12)?)
+    u32_at(slot, 12)
 }
 
 fn decode_slot(slot: &[u8]) -> Option<SegmentHeader> {

@@ -55,6 +55,11 @@ pub trait StorageFile: Clone + 'static {
     async fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>>;
     /// Makes all bytes written so far durable.
     async fn sync(&self) -> io::Result<()>;
+    /// Drops what the cache holds of the file and the disk has, so that what is read next comes from the disk.
+    ///
+    /// A sync that failed leaves bytes in the cache that look written and are not; a process that did not see the
+    /// failure must not believe them.
+    async fn forget_cache(&self) -> io::Result<()>;
     /// Bytes in the file.
     async fn size(&self) -> io::Result<u64>;
 }

@@ -15,7 +15,7 @@ use super::error::Damage;
 use super::frame::Seal;
 use super::log::{Log, Settled, Step};
 use super::message::Record;
-use super::segment::{SegmentHeader, SegmentKind, SegmentState, file_name};
+use super::segment::{SLOT_BYTES, SegmentHeader, SegmentKind, SegmentState, file_name};
 use super::settings::Settings;
 use super::storage::{Storage, StorageFile};
 use super::wait::{Answer, Bell};
@@ -183,7 +183,7 @@ impl<S: Storage> Stream<S> {
     }
 
     async fn tick_loop(self: Rc<Self>) {
-        while !self.is_closing.get() {
+        while !self.is_written_out.get() {
             self.storage.sleep(TICK).await;
             self.log.borrow_mut().request_sync();
             self.work.ring();
@@ -210,11 +210,15 @@ impl<S: Storage> Stream<S> {
         salt
     }
 
-    /// Writes and syncs both slots of a header.
+    /// Writes both slots of a header, each synced before the other is touched: one of them always verifies.
     pub(super) async fn write_header(&self, header: &SegmentHeader) -> io::Result<()> {
         let file = self.file(header.kind, header.number).ok_or(io::ErrorKind::NotFound)?;
-        bump(&self.counts.syncs, 1);
-        write_all(&file, header.encode(), 0).await?;
+        bump(&self.counts.syncs, 2);
+        let mut first = header.encode();
+        let second = first.split_off(SLOT_BYTES);
+        write_all(&file, first, 0).await?;
+        file.sync().await?;
+        write_all(&file, second, SLOT_BYTES as u64).await?;
         file.sync().await
     }
 

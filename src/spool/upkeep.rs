@@ -50,7 +50,7 @@ impl<S: Storage> Stream<S> {
         if let Some(number) = self.unsealed() {
             return self.seal(number).await.map(|()| true);
         }
-        if self.is_closing.get() {
+        if self.is_written_out.get() {
             return Ok(false);
         }
         let recyclable = self.log.borrow().index.recyclable().filter(|_| self.is_recovered.get());
@@ -99,7 +99,7 @@ impl<S: Storage> Stream<S> {
     }
 
     async fn write_footer(&self, file: &S::File, number: u32, seal: &super::frame::Seal, end: u64) -> io::Result<bool> {
-        let span = Span { stream: self.id, number, seal, limit: end, is_exact: true };
+        let span = Span { stream: self.id, number, seal, limit: end, is_exact: true, may_be_torn: false };
         let mut walked = gather(file, &span, |key| self.log.borrow().index.get(key).is_none()).await?;
         if !walked.damage.is_empty() {
             // Frames stay readable one by one; a footer would hide the damage.
@@ -152,7 +152,9 @@ impl<S: Storage> Stream<S> {
     /// There is room on the filesystem for `size` bytes more.
     async fn has_space(&self, size: u64) -> bool {
         let free = self.storage.free_space(&self.dir).await.unwrap_or(0);
-        free >= size.saturating_add(self.settings.free_space_min)
+        // A stream without any segment to write to cannot free one either: then the minimum gives way.
+        let is_stuck = self.log.borrow().ready() == 0;
+        free >= size.saturating_add(if is_stuck { 0 } else { self.settings.free_space_min })
     }
 
     /// Makes one log segment; false when there is no space for it.

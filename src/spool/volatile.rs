@@ -19,6 +19,7 @@ pub struct Volatile {
 struct Kept {
     message: Rc<Message>,
     /// The final statuses so far.
+    #[allow(clippy::vec_box)] // they come boxed and go boxed
     finals: Vec<Box<StatusRecord>>,
 }
 
