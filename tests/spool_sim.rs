@@ -99,7 +99,8 @@ async fn recover(story: &Story, spools: Vec<(Spool<SimDisk>, Recovery)>, corrupt
 }
 
 fn owner<'a>(spools: &'a [Spool<SimDisk>], id: MessageId) -> &'a Spool<SimDisk> {
-    let owns = |spool: &&Spool<SimDisk>| id.stream.0 as usize % spools.len() == spool.stream().0 as usize % spools.len();
+    let owns =
+        |spool: &&Spool<SimDisk>| id.stream.0 as usize % spools.len() == spool.stream().0 as usize % spools.len();
     spools.iter().find(owns).expect("streams are dealt out")
 }
 

@@ -280,7 +280,11 @@ impl<S: Storage> Spool<S> {
 
     /// The state of each stream in words, for people: health, segments and what keeps them.
     pub fn describe(&self) -> String {
-        self.inner.all().iter().map(|stream| format!("stream {}: {}\n", stream.id, stream.log.borrow().describe())).collect()
+        self.inner
+            .all()
+            .iter()
+            .map(|stream| format!("stream {}: {}\n", stream.id, stream.log.borrow().describe()))
+            .collect()
     }
 
     /// Takes no more commits, writes what waits, seals the active segments, and gives the streams up.

@@ -231,7 +231,8 @@ async fn tail<F: StorageFile>(file: &F, id: StreamId, header: &SegmentHeader) ->
     if let Some((trailer, facts)) = footer(file, &seal, header.size).await? {
         return Ok((trailer.end, Walked { facts, ..Walked::default() }, true));
     }
-    let span = Span { stream: id, number: header.number, seal: &seal, limit: header.size, is_exact: false, may_be_torn: true };
+    let span =
+        Span { stream: id, number: header.number, seal: &seal, limit: header.size, is_exact: false, may_be_torn: true };
     let walked = gather(file, &span, |_| false).await?;
     let end = walked.end.next_multiple_of(SLOT_BYTES as u64).max(DATA_OFFSET);
     Ok((end, walked, false))

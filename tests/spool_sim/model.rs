@@ -116,7 +116,15 @@ impl Model {
     /// A message was handed over.
     pub fn submitted(&mut self, id: MessageId, seed: u64, length: usize, recipients: u32) {
         let recipients = vec![Said::default(); recipients as usize];
-        let mail = Mail { seed, length, known: Known::Asked, recipients, held: Said::default(), is_busy: false, life: self.life };
+        let mail = Mail {
+            seed,
+            length,
+            known: Known::Asked,
+            recipients,
+            held: Said::default(),
+            is_busy: false,
+            life: self.life,
+        };
         assert!(self.mail.insert(id, mail).is_none(), "id {id} was given out twice");
     }
 
@@ -167,7 +175,14 @@ impl Model {
     }
 
     /// They were acknowledged.
-    pub fn happened(&mut self, id: MessageId, changes: &[(u32, Change)], durability: Durability, dsn: Option<MessageId>, is_well: bool) {
+    pub fn happened(
+        &mut self,
+        id: MessageId,
+        changes: &[(u32, Change)],
+        durability: Durability,
+        dsn: Option<MessageId>,
+        is_well: bool,
+    ) {
         let mail = self.mail.get_mut(&id).expect("picked");
         mail.is_busy = false;
         for (recipient, change) in changes {
