@@ -19,26 +19,20 @@ pub struct BindError {
     pub error: io::Error,
 }
 
-/// The sockets of a listener for `shards` shards: one per address and shard. Without `reuse-port` only the
-/// first shard listens, and passes connections on by load.
-pub fn bind(settings: &Settings, shards: usize) -> Result<Vec<Vec<BoundSocket>>, BindError> {
+/// The sockets of a listener at one of its addresses: one for each of `shards`. Without `reuse-port` there is one,
+/// for the first shard, which passes connections on by load. Port 0 is one port for all: the one the first was given.
+pub fn bind(settings: &Settings, address: SocketAddr, shards: usize) -> Result<Vec<BoundSocket>, BindError> {
     let options = options(settings);
     let shards = if options.reuse_port { shards.max(1) } else { 1 };
-    let mut bound: Vec<Vec<BoundSocket>> = Vec::with_capacity(shards);
-    for shard in 0..shards {
-        let mut sockets = Vec::with_capacity(settings.bind.len());
-        for (i, address) in settings.bind.iter().enumerate() {
-            // Port 0 is one port for all shards: the one that the first was given.
-            let first = bound.first().and_then(|sockets| sockets.get(i)).map(BoundSocket::local_addr);
-            let address = if shard > 0 { first.unwrap_or(*address) } else { *address };
-            let socket = net::bind(address, &options).map_err(|error| BindError {
-                listener: settings.id.to_string(),
-                address,
-                error,
-            })?;
-            sockets.push(socket);
-        }
-        bound.push(sockets);
+    let mut bound: Vec<BoundSocket> = Vec::with_capacity(shards);
+    for _ in 0..shards {
+        let address = bound.first().map_or(address, BoundSocket::local_addr);
+        let socket = net::bind(address, &options).map_err(|error| BindError {
+            listener: settings.id.to_string(),
+            address,
+            error,
+        })?;
+        bound.push(socket);
     }
     Ok(bound)
 }

@@ -520,7 +520,7 @@ impl<C: Clone> Scheduler<C> {
 /// The virtual queue's limit, the lane's connections, and what else its spec names, broadest first.
 fn lane_asks(keys: &KeyMaker, settings: &Settings, spec: &LaneSpec) -> Vec<Ask> {
     let key = &spec.key;
-    let threads = settings.queues.get(&key.queue).copied().unwrap_or_default().attempts_max.max(1);
+    let threads = settings.queues.get(&key.queue).copied().unwrap_or_default().attempts_max;
     let queue = Ask { key: keys.limit("queue.virtual").text(&key.queue).finish(), limit: Limit::Concurrency(threads) };
     let mut lane = keys.limit("lane").text(&key.queue).text(&key.next_hop).text(&key.tls);
     if let Some(source) = key.source {

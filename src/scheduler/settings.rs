@@ -147,9 +147,9 @@ impl VirtualQueue {
         VirtualQueue {
             attempts_max: s
                 .key("threads-per-node")
-                .doc("Attempts of this queue under way at once in this process.")
+                .doc("Attempts of this queue under way at once in this process; 0 stops it.")
                 .unit("attempts")
-                .between(1, 1_000_000)
+                .between(0, 1_000_000)
                 .default(default.attempts_max),
             lane_connections_max: s
                 .key("connections-per-lane")

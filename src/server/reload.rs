@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use compact_str::CompactString;
 use posthaste_rt::mesh::Address;
-use posthaste_rt::net::{self, BoundSocket, SocketOptions, StreamOptions};
 use tokio::sync::oneshot;
 
 use crate::config::{self, Config, Loaded};
@@ -38,40 +37,6 @@ pub fn activate(config: &Arc<Config>, tickets: &Tickets) -> Result<Active, Strin
     Ok(Active { config: config.clone(), tls })
 }
 
-/// The options as the runtime has them.
-fn options_of(socket: &listener::SocketOptions) -> SocketOptions {
-    SocketOptions {
-        reuse_addr: socket.reuse_addr,
-        reuse_port: socket.reuse_port,
-        backlog: socket.backlog,
-        stream: StreamOptions {
-            nodelay: socket.nodelay,
-            ttl: socket.ttl,
-            send_buffer_size: socket.send_buffer_size,
-            recv_buffer_size: socket.recv_buffer_size,
-            linger: socket.linger,
-            tos: socket.tos,
-            ..StreamOptions::default()
-        },
-    }
-}
-
-/// Binds one socket for each shard.
-///
-/// # Errors
-/// The kernel refuses; the words name listener and address.
-pub fn bind_for_all(
-    listener: &listener::Settings,
-    address: SocketAddr,
-    shards: usize,
-) -> Result<Vec<BoundSocket>, String> {
-    let options = options_of(&listener.socket);
-    (0..shards)
-        .map(|_| net::bind(address, &options))
-        .collect::<std::io::Result<Vec<_>>>()
-        .map_err(|error| format!("listener {:?} cannot listen on {address}: {error}", listener.id))
-}
-
 impl Reloader {
     /// Keeps `loaded`, which is in force.
     pub fn new(path: Option<PathBuf>, tickets: Tickets, shards: Vec<Address<Message>>, loaded: Loaded) -> Reloader {
@@ -100,7 +65,11 @@ impl Reloader {
         let mut opened: Vec<Vec<Opened>> = self.shards.iter().map(|_| Vec::new()).collect();
         for (id, address) in after.iter().filter(|one| !before.contains(one)) {
             let Some(listener) = next.config.listeners.iter().find(|l| l.id == *id) else { continue };
-            for (shard, socket) in bind_for_all(listener, *address, self.shards.len())?.into_iter().enumerate() {
+            for (shard, socket) in listener::bind(listener, *address, self.shards.len())
+                .map_err(|error| error.to_string())?
+                .into_iter()
+                .enumerate()
+            {
                 opened[shard].push(Opened { listener: id.clone(), socket });
             }
         }

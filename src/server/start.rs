@@ -15,12 +15,13 @@ use posthaste_rt::{clock, preflight, shard as executor};
 
 use super::banner::banner;
 use super::fleet::Fleet;
-use super::reload::{Reloader, activate, bind_for_all};
+use super::reload::{Reloader, activate};
 use crate::base::{ShardId, WallTime};
 use crate::cli::RunArgs;
 use crate::config::Loaded;
 use crate::control::{self, Ask};
 use crate::limits::KeyMaker;
+use crate::listener;
 use crate::observe::log::Level;
 use crate::observe::writer::LogWriter;
 use crate::observe::{self, Event};
@@ -123,13 +124,13 @@ fn bind_listeners(loaded: &Loaded, shards: usize) -> Result<Vec<Vec<Opened>>> {
     let mut faults = Vec::new();
     for listener in &loaded.config.listeners {
         for address in &listener.bind {
-            match bind_for_all(listener, *address, shards) {
+            match listener::bind(listener, *address, shards) {
                 Ok(bound) => {
                     for (shard, socket) in bound.into_iter().enumerate() {
                         sockets[shard].push(Opened { listener: listener.id.clone(), socket });
                     }
                 }
-                Err(words) => faults.push(words),
+                Err(error) => faults.push(error.to_string()),
             }
         }
     }

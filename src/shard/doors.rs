@@ -10,19 +10,15 @@ use posthaste_rt::task;
 use std::collections::HashMap;
 
 use super::inbound::Front;
-use super::message::{Active, Handover, Message, Opened};
+use super::message::{Handover, Message, Opened};
 use super::state::Shard;
 use crate::base::ShardId;
 use crate::base::budget::Budget;
 use crate::limits::KeyMaker;
-use crate::listener::settings::BareNewlines;
-use crate::listener::{self, Door, Protocol};
-use crate::lookup::ShardLookups;
+use crate::listener::{Door, Shared};
 use crate::observe::log::{self, Level};
 use crate::observe::{self, Counter, Event, Gauge};
-use crate::session::{Current, Floor, Profile};
-use crate::smtp::content::BareLineEnds;
-use crate::smtp::server;
+use crate::session::{Current, Floor};
 
 /// A shard with so many sessions more than the mean passes new ones on: a quarter, and at least these.
 const MARGIN_SESSIONS: usize = 16;
@@ -161,9 +157,16 @@ impl Doors {
     fn enter_profiles(&self, shard: &Rc<Shard>) {
         let active = shard.active();
         let lookups = shard.lookups();
+        let shared = Shared {
+            policy: Rc::new(active.config.policy.clone()),
+            session: Rc::new(active.config.session.clone()),
+            lookups: (*lookups).clone(),
+            keys: self.keys.clone(),
+            durability: active.config.spool.durability,
+        };
         let mut by_listener = self.by_listener.borrow_mut();
         for settings in &active.config.listeners {
-            let profile = profile(&active, settings, &lookups, &self.keys);
+            let profile = settings.profile(&shared, active.tls.get(&settings.id).cloned());
             match by_listener.get(&settings.id) {
                 Some(door) => door.current().replace(profile),
                 None => {
@@ -201,36 +204,6 @@ fn pass(shard: &Shard, loads: &Loads, own: usize, listener: &CompactString, acce
             Message::Socket(handover) => Some(handover.accepted),
             _ => None,
         },
-    }
-}
-
-/// What the sessions of one listener go by.
-fn profile(active: &Active, settings: &listener::Settings, lookups: &ShardLookups, keys: &KeyMaker) -> Profile {
-    let config = &active.config;
-    Profile {
-        listener: settings.id.as_str().into(),
-        protocol: match settings.protocol {
-            Protocol::Smtp => server::Protocol::Smtp,
-            Protocol::Lmtp => server::Protocol::Lmtp,
-        },
-        greeting: settings.greeting.clone(),
-        connections_per_ip_max: settings.max_connections_per_ip,
-        connections_max: settings.max_connections,
-        proxy_trusted: settings.proxy_trusted.clone(),
-        tls_implicit: settings.tls.implicit,
-        bare_line_ends: match settings.bare_newlines {
-            BareNewlines::Reject => BareLineEnds::Reject,
-            BareNewlines::Normalize => BareLineEnds::Normalize,
-            BareNewlines::Allow => BareLineEnds::Allow,
-        },
-        durability: settings.durability.unwrap_or(config.spool.durability),
-        xclient_trusted: settings.xclient_trusted.clone(),
-        tls: active.tls.get(&settings.id).cloned(),
-        tls_timeout: settings.tls.timeout,
-        policy: Rc::new(config.policy.clone()),
-        session: Rc::new(config.session.clone()),
-        lookups: lookups.clone(),
-        keys: keys.clone(),
     }
 }
 
