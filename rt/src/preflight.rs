@@ -5,6 +5,8 @@
 //! they go.
 
 use std::io;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use io_uring::{IoUring, Probe, opcode};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -19,6 +21,18 @@ pub const MEMLOCK_BYTES_PER_SHARD: u64 = (3 * IO_MEMORY_BYTES + 3 * RING_DEPTH *
 const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 /// Descriptors a shard needs besides its connections: rings, eventfds, segments, threads' own.
 const DESCRIPTORS_PER_SHARD: u64 = 64;
+/// A quarter of the limit is not for connections that come in, and no more than this.
+const DESCRIPTORS_RESERVE_MAX: u64 = 4096;
+
+/// Descriptors from this number on are not for connections that come in. The lowest free number is always given
+/// first, so a number says how many are in use.
+static RESERVED_FROM: AtomicI32 = AtomicI32::new(RawFd::MAX);
+
+/// The descriptor is one of those kept for segments, next hops and the operator: connections that come in would
+/// otherwise take the last one, and what was accepted could neither be written nor delivered.
+pub fn is_reserved(fd: RawFd) -> bool {
+    fd >= RESERVED_FROM.load(Ordering::Relaxed)
+}
 
 /// What the server is going to start.
 #[derive(Debug, Clone, Copy)]
@@ -49,12 +63,12 @@ pub struct Capabilities {
 pub enum PreflightError {
     /// io_uring_setup was refused.
     #[error(
-        "the kernel refuses io_uring: {source}. {hint}Allow it (sysctl kernel.io_uring_disabled=0, and in a \
+        "the kernel refuses io_uring: {answer}. {hint}Allow it (sysctl kernel.io_uring_disabled=0, and in a \
          container a seccomp profile that permits io_uring_setup, io_uring_enter and io_uring_register)"
     )]
     IoUringRefused {
-        /// The kernel's answer.
-        source: io::Error,
+        /// The kernel's answer; the words have it, so it is no `source` that would be printed again.
+        answer: io::Error,
         /// What we found out about the reason; empty or a sentence.
         hint: String,
     },
@@ -127,16 +141,16 @@ fn probe_io_uring(kernel: &str) -> Result<(), PreflightError> {
     }
 }
 
-fn refused(source: io::Error) -> PreflightError {
+fn refused(answer: io::Error) -> PreflightError {
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
-    let hint = match (source.raw_os_error(), disabled.trim()) {
+    let hint = match (answer.raw_os_error(), disabled.trim()) {
         (Some(libc::ENOMEM), _) => "RLIMIT_MEMLOCK may be used up by a process that just ended. ".into(),
         (_, setting @ ("1" | "2")) => format!("kernel.io_uring_disabled is {setting}. "),
         (Some(libc::EPERM), _) => "A seccomp filter (a container's, usually) forbids it. ".into(),
         (Some(libc::ENOSYS), _) => "The kernel was built without it, or a seccomp filter hides it. ".into(),
         _ => String::new(),
     };
-    PreflightError::IoUringRefused { source, hint }
+    PreflightError::IoUringRefused { answer, hint }
 }
 
 /// Raises the soft limit to the hard one, or both where we may; `None` is unlimited.
@@ -169,9 +183,11 @@ fn raise_descriptors(needs: Needs, warnings: &mut Vec<String>) -> Result<u64, Pr
     if limit < own {
         return Err(PreflightError::TooFewDescriptors { limit, needed: own });
     }
+    let reserve = (limit / 4).min(DESCRIPTORS_RESERVE_MAX);
+    RESERVED_FROM.store(RawFd::try_from(limit - reserve).unwrap_or(RawFd::MAX), Ordering::Relaxed);
     if limit < wanted {
         warnings.push(format!(
-            "RLIMIT_NOFILE is {limit}, the configuration may use {wanted}: beyond it connections wait (LimitNOFILE)"
+            "RLIMIT_NOFILE is {limit}, the configuration may use {wanted}: beyond it connections are answered 421 (LimitNOFILE)"
         ));
     }
     Ok(limit)

@@ -78,6 +78,11 @@ impl Signals {
     }
 }
 
+/// Wakes whoever waits for signals, with [`Signal::User1`].
+pub fn wake_main() {
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), NixSignal::SIGUSR1); // we may signal ourselves
+}
+
 /// The watched signals, awaited on a shard.
 #[derive(Debug)]
 pub struct ShardSignals {

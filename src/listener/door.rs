@@ -106,12 +106,14 @@ impl<S: Services> Door<S> {
     /// Everything before the first octet of SMTP. Nothing when there will be none.
     async fn open(&self, accepted: Accepted, profile: &Profile) -> Option<(Link, S::Permit)> {
         let peer = accepted.peer_addr();
+        let is_one_too_many = accepted.is_one_too_many();
         let mut stream = Stream::from_accepted(accepted);
         let asks: [Ask; 1] = [Ask {
             key: profile.keys.limit("listener.connections").text(&profile.listener).finish(),
             limit: Limit::Concurrency(profile.connections_max),
         }];
-        let Some(place) = self.services.take(&asks).await else {
+        let place = if is_one_too_many { None } else { self.services.take(&asks).await };
+        let Some(place) = place else {
             count(Counter::LinksRefused);
             self.refuse(stream, profile, "421 4.7.0 Too many connections, try again later.\r\n").await;
             return None;

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use posthaste_rt::bridge::ControlPlane;
@@ -68,7 +69,8 @@ pub fn run(args: &RunArgs, loaded: Loaded, mut signals: Signals) -> Result<ExitC
 
     // From here on threads start.
     let tracer = config.observe.tracers.iter().find(|tracer| tracer.enable);
-    let log = LogWriter::start(tracer).context("opening the log")?;
+    let log = LogWriter::start(tracer)
+        .with_context(|| format!("opening the log{}", tracer.map(log_place).unwrap_or_default()))?;
     configure_log(&loaded, 0);
     let plane = ControlPlane::start(CONTROL_WORKERS).context("starting the control plane")?;
     let dns = crate::dns::Upstream::new(&config.dns, plane.handle()).context("resolver")?;
@@ -79,7 +81,7 @@ pub fn run(args: &RunArgs, loaded: Loaded, mut signals: Signals) -> Result<ExitC
     let cpus = executor::cpus();
     let (addresses, receivers): (Vec<Address<Message>>, Vec<_>) = (0..shards).map(|_| mesh::channel()).unzip();
     let reloader = Arc::new(Reloader::new(args.config.clone(), tickets, addresses.clone(), loaded.clone()));
-    let mut running = Vec::with_capacity(usize::from(shards));
+    let mut running = Running::default();
     for (index, receiver) in receivers.into_iter().enumerate() {
         let plan = Plan {
             id: ShardId(index as u16),
@@ -97,18 +99,18 @@ pub fn run(args: &RunArgs, loaded: Loaded, mut signals: Signals) -> Result<ExitC
         };
         let cpu = cpus[index % cpus.len()];
         let handle = executor::spawn(cpu, &format!("shard-{index}"), move || shard::run(plan));
-        running.push(handle.map_err(|error| anyhow!("{error}"))?);
+        running.enter(handle.map_err(|error| anyhow!("{error}"))?);
     }
     let fleet: Arc<dyn Ask> = Arc::new(Fleet { shards: addresses.clone(), reloader: reloader.clone() });
     serve_control(&plane, &loaded, control_socket, scrape, &fleet);
     eprint!("{}", banner(&config, shards, args.config.is_none()));
     say(&log, Level::Info, Event::ServerStart, &format!("{shards} shards, kernel {}", capabilities.kernel));
 
-    wait_for_the_end(&mut signals, &plane, &reloader, &log)?;
+    wait_for_the_end(&mut signals, &running, &plane, &reloader, &log)?;
     for address in &addresses {
         let _ = address.try_send(Message::Stop); // a shard that is gone has stopped
     }
-    let failed = join_within(running, STOP_WITHIN);
+    let failed = running.join_within(STOP_WITHIN);
     say(&log, Level::Info, Event::ServerStop, if failed.is_empty() { "in order" } else { "not in order" });
     plane.shutdown(Duration::from_secs(1));
     let _ = std::fs::remove_file(&config.control.socket); // the next start replaces it otherwise
@@ -139,11 +141,17 @@ fn bind_listeners(loaded: &Loaded, shards: usize) -> Result<Vec<Vec<Opened>>> {
 
 /// Makes the directory, readable by its owner only; a link in its place is refused.
 fn make_private(path: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| path.display().to_string())?;
     let found = std::fs::symlink_metadata(path).with_context(|| path.display().to_string())?;
     if !found.is_dir() {
         return Err(anyhow!("{} is not a directory (links are not followed)", path.display()));
+    }
+    let mode = found.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        let private = std::fs::Permissions::from_mode(mode & 0o700);
+        std::fs::set_permissions(path, private).with_context(|| format!("making {} private", path.display()))?;
+        eprintln!("posthaste: {} had mode {mode:04o}; it is its owner's alone now", path.display());
     }
     Ok(())
 }
@@ -174,6 +182,16 @@ fn drop_privileges(loaded: &Loaded) -> Result<()> {
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+/// Where a tracer writes, for an error.
+fn log_place(tracer: &observe::settings::Tracer) -> String {
+    match &tracer.target {
+        observe::settings::Target::File { path, prefix } => {
+            format!(" {} (as the user the server runs as)", path.join(format!("{prefix}.log")).display())
+        }
+        observe::settings::Target::Stdout => String::new(),
+    }
 }
 
 fn configure_log(loaded: &Loaded, shard: u16) {
@@ -208,6 +226,7 @@ fn serve_control(
 /// Returns when the process is to end.
 fn wait_for_the_end(
     signals: &mut Signals,
+    running: &Running,
     plane: &ControlPlane,
     reloader: &Arc<Reloader>,
     log: &LogWriter,
@@ -231,6 +250,8 @@ fn wait_for_the_end(
                     _ => {}
                 }
             }
+            // A shard that ends unasked says so by this signal: half a server is none.
+            Some(Signal::User1) if running.has_ended() => return Ok(()),
             Some(Signal::User1) | None => {}
         }
     }
@@ -246,28 +267,58 @@ fn say(log: &LogWriter, level: Level, event: Event, what: &str) {
     }
 }
 
-/// Waits for all shards; the words of those that ended badly or not at all.
-fn join_within(running: Vec<executor::JoinHandle<Result<(), String>>>, within: Duration) -> Vec<String> {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let mut names: Vec<String> = running.iter().map(|handle| handle.name().to_owned()).collect();
-    for handle in running {
-        let sender = sender.clone();
+/// The shards, each watched by a thread that waits for its end.
+struct Running {
+    names: Vec<String>,
+    has_ended: Arc<AtomicBool>,
+    sender: mpsc::Sender<Ended>,
+    receiver: mpsc::Receiver<Ended>,
+}
+
+/// The name of a shard, and what it ended with.
+type Ended = (String, Result<(), String>);
+
+impl Default for Running {
+    fn default() -> Running {
+        let (sender, receiver) = mpsc::channel();
+        Running { names: Vec::new(), has_ended: Arc::default(), sender, receiver }
+    }
+}
+
+impl Running {
+    /// Watches one more. Its end is told to the main thread by SIGUSR1, which it waits for anyway.
+    fn enter(&mut self, handle: executor::JoinHandle<Result<(), String>>) {
+        self.names.push(handle.name().to_owned());
+        let (sender, has_ended) = (self.sender.clone(), self.has_ended.clone());
         std::thread::spawn(move || {
             let name = handle.name().to_owned();
             let outcome = handle.join().map_err(|error| error.to_string()).flatten();
             let _ = sender.send((name, outcome)); // nobody waits any more: the process is ending
+            has_ended.store(true, Ordering::Release);
+            posthaste_rt::signal::wake_main();
         });
     }
-    drop(sender);
-    let end = std::time::Instant::now() + within;
-    let mut failed = Vec::new();
-    while let Ok((name, outcome)) = receiver.recv_timeout(end.saturating_duration_since(std::time::Instant::now())) {
-        names.retain(|waiting| *waiting != name);
-        failed.extend(outcome.err());
-        if names.is_empty() {
-            break;
-        }
+
+    /// A shard has ended. Before the stop that is a failure of the whole.
+    fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Acquire)
     }
-    failed.extend(names.into_iter().map(|name| format!("{name} did not end within {} s and is cut", within.as_secs())));
-    failed
+
+    /// Waits for all shards; the words of those that ended badly or not at all.
+    fn join_within(self, within: Duration) -> Vec<String> {
+        let Running { mut names, receiver, sender, .. } = self;
+        drop(sender);
+        let end = Instant::now() + within;
+        let mut failed = Vec::new();
+        while let Ok((name, outcome)) = receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            names.retain(|waiting| *waiting != name);
+            failed.extend(outcome.err());
+            if names.is_empty() {
+                break;
+            }
+        }
+        let cut = names.into_iter().map(|name| format!("{name} did not end within {} s and is cut", within.as_secs()));
+        failed.extend(cut);
+        failed
+    }
 }

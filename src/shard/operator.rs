@@ -17,7 +17,7 @@ use crate::observe::Event;
 use crate::observe::log::{self, Level};
 use crate::queue::{self, Cursor};
 use crate::scheduler::{Pause, Waits};
-use crate::spool::{Durability, Record, Stored};
+use crate::spool::{Durability, ReadError, Record, Stored};
 
 /// Messages of one page of the index.
 const PAGE: usize = 500;
@@ -50,9 +50,15 @@ async fn list(shard: &Rc<Shard>, filter: &Filter, limit: usize, after: Option<St
             more = true;
             break;
         }
-        let Ok(stored) = shard.spool.read(id).await else { continue }; // finished meanwhile
-        if matches_record(filter, &stored) {
-            rows.extend(row(shard, &stored, false, RECIPIENTS_IN_LISTING));
+        match shard.spool.read(id).await {
+            Ok(stored) if matches_record(filter, &stored) => {
+                rows.extend(row(shard, &stored, false, RECIPIENTS_IN_LISTING));
+            }
+            // What its record would say cannot be asked; that it is here can be said.
+            Err(error @ (ReadError::Damaged(_) | ReadError::Io(..))) if !needs_record(filter) => {
+                rows.extend(unreadable_row(shard, id, &error));
+            }
+            _ => {} // finished meanwhile
         }
         task::yield_if_needed().await;
     }
@@ -122,8 +128,41 @@ async fn one(shard: &Rc<Shard>, id: &str, why: bool) -> Answer {
             Some(row) => Answer::Message { row },
             None => not_here(),
         },
-        Err(error) => Answer::Refused { reason: format!("{id} cannot be read: {error}") },
+        Err(error) => match unreadable_row(shard, id, &error) {
+            Some(row) => Answer::Message { row },
+            None => not_here(),
+        },
     }
+}
+
+/// What the index knows of a message that cannot be read back.
+fn unreadable_row(shard: &Rc<Shard>, id: MessageId, error: &ReadError) -> Option<Row> {
+    let summary = shard.scheduler.borrow().queue().summary(id, shard.now())?;
+    let (state, waits_for) = match error {
+        ReadError::Damaged(_) => ("damaged", "nothing: it is never sent, and stays until it is removed"),
+        _ => ("unreadable", "the disk to answer"),
+    };
+    let recipient = |domain: &String| RecipientRow {
+        to: format!("?@{domain}"),
+        state: state.to_owned(),
+        attempts: summary.attempts,
+        due: None,
+        expires: None,
+        last: Some(error.to_string()),
+        waits_for: Some(waits_for.to_owned()),
+    };
+    Some(Row {
+        id: id.to_string(),
+        shard: shard.id.0,
+        accepted: summary.received_at.rfc3339(),
+        from: if summary.sender_domain.is_empty() { String::new() } else { format!("?@{}", summary.sender_domain) },
+        size_bytes: summary.size_bytes,
+        priority: summary.priority,
+        held: summary.is_held,
+        due: None,
+        recipients: summary.domains.iter().map(recipient).collect(),
+        recipients_queued: summary.recipients,
+    })
 }
 
 /// What is shown of a message; `None` when it is finished meanwhile.

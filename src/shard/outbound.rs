@@ -202,9 +202,6 @@ async fn deliver(shard: &Rc<Shard>, attempt: &Attempt<Rc<Message>>) -> Done {
             Box::pin(send(shard, &way, &message, &recipients, attempt, &mut content)).await
         }
     };
-    if delivered.content_failed {
-        observe::count(Counter::SpoolQuarantined);
-    }
     let connection = if delivered.has_idle { Connection::Kept } else { Connection::Closed };
     let recipients_max = delivered.recipients_max;
     let owed = delivered.outcomes.iter().map(|o| (o.recipient, o.owed)).collect();

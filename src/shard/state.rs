@@ -107,12 +107,17 @@ impl Shard {
         self.send_limits();
     }
 
-    /// A message could not be read back: say so.
+    /// A message could not be read back: say so. What is damaged is held: it is damaged at the next attempt as well,
+    /// and the operator finds it in the queue and may remove it.
     pub fn unreadable(&self, id: MessageId, error: &ReadError) {
-        if matches!(error, ReadError::NotFound(_)) {
-            return; // finished meanwhile
+        match error {
+            ReadError::NotFound(_) => return, // finished meanwhile
+            ReadError::Damaged(_) => {
+                observe::count(Counter::SpoolQuarantined);
+                self.scheduler.borrow_mut().hold(id);
+            }
+            ReadError::Io(..) => {}
         }
-        observe::count(Counter::SpoolQuarantined);
         log::event(self.now().wall, Level::Error, Event::SpoolQuarantine, |line| {
             line.show("id", id).show("reason", error);
         });

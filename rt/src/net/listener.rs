@@ -74,6 +74,11 @@ impl Accepted {
     pub fn peer_addr(&self) -> SocketAddr {
         self.peer
     }
+
+    /// It came when descriptors run out, and took one that is kept for other things: to be refused.
+    pub fn is_one_too_many(&self) -> bool {
+        crate::preflight::is_reserved(self.fd.as_raw_fd())
+    }
 }
 
 /// A listening socket on its shard.
