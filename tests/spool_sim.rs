@@ -326,7 +326,7 @@ fn promises_hold_on_a_disk_that_does_not() {
     if let Some(seed) = number("POSTHASTE_SEED") {
         return tell(seed);
     }
-    for seed in 0..number("POSTHASTE_SEEDS").unwrap_or(300) {
+    for seed in 0..number("POSTHASTE_SEEDS").unwrap_or(200) {
         let told = std::panic::catch_unwind(|| tell(seed));
         assert!(told.is_ok(), "seed {seed} failed; replay it with POSTHASTE_SEED={seed}");
     }

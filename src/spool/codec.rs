@@ -218,7 +218,8 @@ mod tests {
             let bytes = Bytes::from(bytes);
             let mut take = Take::new(&bytes);
             while !take.is_empty() {
-                if take.clone().bytes().is_err() && take.varint().is_err() {
+                let _ = take.clone().bytes();
+                if take.varint().is_err() {
                     break;
                 }
             }

@@ -8,14 +8,15 @@ use bytes::Bytes;
 
 use super::error::{Damage, DamageKind, Health};
 use super::facts::Key;
-use super::index::{Mark, Phase};
-use super::log::{Class, Waiter};
+use super::index::{Mark, Phase, Segment};
+use super::pending::{Class, Waiter};
 use super::message::Record;
 use super::read::{Span, frame, walk};
 use super::record::decode_all;
 use super::segment::{ENDS_MAX, SegmentKind, file_name};
 use super::storage::Storage;
 use super::stream::{Stream, bump};
+use super::victim::victim;
 
 /// Fewer closed segments than this are never compacted for their garbage.
 const CLOSED_MIN: u64 = 4;
@@ -80,13 +81,22 @@ impl<S: Storage> Stream<S> {
                 endless.filter(|(n, s)| s.live_messages > 0 && !stuck.contains(n)).min_by_key(|(_, s)| s.seal.epoch);
             return oldest.map(|(number, _)| **number);
         }
-        let count = closed.len() as u64;
-        let live: u64 = closed.iter().map(|(_, s)| s.live_bytes).sum();
-        let used: u64 = closed.iter().map(|(_, s)| s.used()).sum();
+        // What cannot be freed, and what waits for that, is no reason to move anything else.
+        let stuck = self.stuck.borrow();
+        let is_movable = |(n, s): &(&u32, &Segment)| {
+            s.pins == 0 && !stuck.contains(n) && !s.refs.keys().any(|older| stuck.contains(older))
+        };
+        let movable: Vec<_> = closed.iter().copied().filter(is_movable).collect();
+        let count = movable.len() as u64;
+        let live: u64 = movable.iter().map(|(_, s)| s.live_bytes).sum();
+        let used: u64 = movable.iter().map(|(_, s)| s.used()).sum();
         let dead_percent = 100 - (live * 100 / used.max(1)).min(100);
-        let is_wasteful = count >= CLOSED_MIN && dead_percent > u64::from(self.settings.garbage_percent_max);
+        let is_wasteful = count >= CLOSED_MIN && used > 0 && dead_percent > u64::from(self.settings.garbage_percent_max);
         let is_needed = log.is_starved() && log.ready() <= self.settings.reserve as usize;
-        if is_wasteful || is_needed { log.index.victim(size, &self.stuck.borrow()) } else { None }
+        if !is_wasteful && !is_needed {
+            return None;
+        }
+        victim(log.index.segments(), size, &stuck, is_wasteful)
     }
 
     async fn empty(self: &Rc<Self>, victim: u32) -> io::Result<()> {

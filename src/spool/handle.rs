@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::bulk_driver::{BodyReader, BulkWriter};
 use super::disk::Disk;
 use super::error::{CommitError, Damage, Health, OpenError, ReadError};
 use super::facts::Key;
-use super::log::{Submitted, Waiter};
+use super::pending::{Submitted, Waiter};
 use super::message::{Body, Message, Record, Recovered, Stored};
 use super::open::{Old, Opened, open};
 use super::read::{Span, footer, gather};
@@ -115,10 +115,8 @@ pub struct Statistics {
 }
 
 /// The streams in a spool directory, and the directory of each.
-async fn stream_dirs<S: Storage>(storage: &S, settings: &Settings) -> Result<BTreeMap<StreamId, PathBuf>, OpenError> {
-    let path = &settings.path;
-    let io = |error| OpenError::Io { path: path.clone(), error };
-    storage.create_dir(path).await.map_err(io)?;
+pub(super) async fn stream_dirs<S: Storage>(storage: &S, path: &Path) -> Result<BTreeMap<StreamId, PathBuf>, OpenError> {
+    let io = |error| OpenError::Io { path: path.to_owned(), error };
     let names = storage.list(path).await.map_err(io)?;
     let id = |name: &str| {
         let digits = name.strip_prefix("stream-")?;
@@ -140,7 +138,9 @@ impl<S: Storage> Spool<S> {
     ) -> Result<(Spool<S>, Recovery), OpenError> {
         check(&settings)?;
         let settings = Rc::new(settings);
-        let known = stream_dirs(&storage, &settings).await?;
+        let path = settings.path.clone();
+        storage.create_dir(&path).await.map_err(|error| OpenError::Io { path, error })?;
+        let known = stream_dirs(&storage, &settings.path).await?;
         let (shard, shards) = (u32::from(shard.0), u32::from(shards.max(1)));
         let observer: Rc<RefCell<Option<Observer>>> = Rc::default();
         // The first stream that is ours by number and free: mail must be taken even while an old process drains.
@@ -276,6 +276,11 @@ impl<S: Storage> Spool<S> {
             sum.segments += (log.index.segments().len() + log.ready()) as u64;
         }
         sum
+    }
+
+    /// The filesystem rewrites blocks elsewhere: recycling segments gains nothing there. To be named at start.
+    pub async fn is_copy_on_write(&self) -> bool {
+        self.inner.accepting.storage.is_copy_on_write(&self.inner.settings.path).await
     }
 
     /// The state of each stream in words, for people: health, segments and what keeps them.

@@ -4,7 +4,7 @@
 //! Liveness points from newer epochs to older ones only, so the oldest segment can always be freed.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -347,57 +347,5 @@ impl Index {
             .filter(|(_, segment)| unsealed(segment))
             .map(|(number, segment)| End { number: *number, epoch: segment.seal.epoch, offset: segment.end })
             .collect()
-    }
-
-    /// The segment that compaction should empty next, if a quarter of it is dead.
-    ///
-    /// A segment cannot be freed before the older ones it speaks of, so segments are judged with all of
-    /// those; of the cheapest such group the oldest member goes first. `stuck` ones are left alone.
-    pub fn victim(&self, segment_size: u64, stuck: &BTreeSet<u32>) -> Option<u32> {
-        let closed = |number: &u32| {
-            let free = |s: &&Segment| s.phase != Phase::Active && s.pins == 0 && !stuck.contains(number);
-            self.segments.get(number).filter(free)
-        };
-        let mut best: Option<(u64, u64, Vec<u32>)> = None;
-        for number in self.segments.keys() {
-            if closed(number).is_none() {
-                continue;
-            }
-            let group = self.group(*number);
-            if !group.iter().all(|member| closed(member).is_some()) {
-                continue;
-            }
-            let cost: u64 = group.iter().filter_map(closed).map(|s| s.live_bytes).sum();
-            // What was written, not the size of the file: moving what lies dense gains nothing, however short it is.
-            let gain: u64 = group.iter().filter_map(closed).map(Segment::used).sum();
-            let better = best
-                .as_ref()
-                .is_none_or(|(c, g, _)| u128::from(cost) * u128::from(*g) < u128::from(*c) * u128::from(gain));
-            let is_worth_it = cost + segment_size / 4 <= gain && cost.saturating_mul(4) <= gain.saturating_mul(3);
-            if is_worth_it && better {
-                best = Some((cost, gain, group));
-            }
-        }
-        let (_, _, group) = best?;
-        group
-            .into_iter()
-            .filter(|n| closed(n).is_some_and(|s| s.live_messages > 0 || s.facts > 0))
-            .min_by_key(|number| self.segments.get(number).map(|segment| segment.seal.epoch))
-    }
-
-    /// A segment and all older ones that must be recycled before it.
-    fn group(&self, number: u32) -> Vec<u32> {
-        let mut group = vec![number];
-        let mut i = 0;
-        while let Some(member) = group.get(i).copied() {
-            let refs = self.segments.get(&member).into_iter().flat_map(|segment| segment.refs.keys());
-            for older in refs {
-                if !group.contains(older) {
-                    group.push(*older);
-                }
-            }
-            i += 1;
-        }
-        group
     }
 }

@@ -32,7 +32,9 @@ mod handle;
 mod index;
 mod log;
 mod message;
+pub mod offline;
 mod open;
+mod pending;
 mod read;
 mod record;
 mod record_status;
@@ -43,6 +45,7 @@ pub mod sim;
 pub mod storage;
 mod stream;
 mod upkeep;
+mod victim;
 mod volatile;
 mod wait;
 

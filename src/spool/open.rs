@@ -13,7 +13,8 @@ use super::bulk_driver::BulkSync;
 use super::error::{Damage, DamageKind, OpenError};
 use super::facts::{START_MAX, SegmentFacts};
 use super::index::{Index, Phase, Segment};
-use super::log::{Log, LogSettings};
+use super::log::Log;
+use super::pending::LogSettings;
 use super::read::{Span, Walked, footer, gather, repair_header};
 use super::segment::{
     DATA_OFFSET, FORMAT_VERSION, HeaderFault, SLOT_BYTES, SegmentHeader, SegmentKind, SegmentState, decode_starts,

@@ -21,7 +21,6 @@ const WINDOW_BYTES: usize = 2 * BATCH_BYTES_MAX;
 const FIRST_READ_BYTES: usize = 8192;
 
 /// A file's header.
-#[allow(dead_code)]
 pub(super) async fn read_header<F: StorageFile>(file: &F) -> io::Result<Result<SegmentHeader, HeaderFault>> {
     let bytes = file.read_at(0, DATA_OFFSET as usize).await?;
     Ok(SegmentHeader::decode(&bytes))

@@ -422,3 +422,175 @@ pub(super) fn take_deliver_by(take: &mut Take<'_>) -> Result<DeliverBy, Corrupt>
     let mode = if bits & 1 == 0 { DeliverByMode::Return } else { DeliverByMode::Notify };
     Ok(DeliverBy { deadline, mode, trace: bits & 2 != 0 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::RecipientIndex;
+    use crate::mail::{Diagnostic, ErrorKind, EnhancedStatus, Reply, Scope, Status, StatusRecord};
+    use compact_str::CompactString;
+    use proptest::prelude::*;
+
+    const STREAM: StreamId = StreamId(3);
+
+    fn text() -> impl Strategy<Value = CompactString> {
+        "[ -~\u{e4}]{0,40}".prop_map(CompactString::from)
+    }
+
+    fn id() -> impl Strategy<Value = MessageId> {
+        (any::<u32>(), any::<u64>()).prop_map(|(start, sequence)| MessageId { stream: STREAM, start, sequence })
+    }
+
+    fn mailbox() -> impl Strategy<Value = Mailbox> {
+        ("[a-z]{1,20}", "[a-z]{1,10}\\.test").prop_map(|(local, domain)| Mailbox::from_stored(&format!("{local}@{domain}")))
+    }
+
+    fn envelope() -> impl Strategy<Value = Envelope> {
+        let original = || (text(), text()).prop_map(|(kind, address)| OriginalRecipient { kind, address });
+        let notify = any::<[bool; 3]>().prop_map(|[success, failure, delay]| Notify { success, failure, delay });
+        let recipient = (mailbox(), prop::option::of(notify), prop::option::of(original()))
+            .prop_map(|(path, notify, original)| Recipient { path: ForwardPath(path), notify, original });
+        let by = (any::<u64>(), any::<bool>(), any::<bool>()).prop_map(|(at, returns, trace)| DeliverBy {
+            deadline: WallTime(at),
+            mode: if returns { DeliverByMode::Return } else { DeliverByMode::Notify },
+            trace,
+        });
+        let mail = (
+            prop::option::of(any::<u64>()),
+            (0..3u8, any::<bool>(), any::<bool>(), 0..3u8),
+            (prop::option::of(text()), any::<i8>(), prop::option::of(any::<u64>()), prop::option::of(by), prop::option::of(text())),
+        )
+            .prop_map(|(size, (body, smtputf8, requiretls, ret), (envid, priority, hold, deliver_by, solicit))| MailParameters {
+                size,
+                body: [BodyType::SevenBit, BodyType::EightBitMime, BodyType::BinaryMime][usize::from(body)],
+                smtputf8,
+                requiretls,
+                ret: [None, Some(Ret::Full), Some(Ret::Headers)][usize::from(ret)],
+                envid,
+                priority,
+                hold_until: hold.map(WallTime),
+                deliver_by,
+                solicit,
+            });
+        let reverse = prop::option::of(mailbox()).prop_map(|m| m.map_or(ReversePath::Null, ReversePath::Mailbox));
+        (reverse, mail, prop::collection::vec(recipient, 1..5))
+            .prop_map(|(reverse_path, mail, recipients)| Envelope { reverse_path, mail, recipients })
+    }
+
+    fn received() -> impl Strategy<Value = Received> {
+        let ip = prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)];
+        let content = (any::<u64>(), any::<u32>(), any::<u32>(), any::<[bool; 8]>(), any::<u16>()).prop_map(
+            |(size_bytes, header_bytes, longest_line_bytes, bits, received_fields)| ContentFacts {
+                size_bytes,
+                header_bytes,
+                longest_line_bytes,
+                has_bare_cr: bits[0],
+                has_bare_lf: bits[1],
+                has_nul: bits[2],
+                has_8bit_header: bits[3],
+                has_8bit_body: bits[4],
+                has_leading_dot: bits[5],
+                ends_with_crlf: bits[6],
+                has_separator: bits[7],
+                received_fields,
+            },
+        );
+        (any::<u64>(), text(), ip, any::<u16>(), text(), prop::option::of(text()), content).prop_map(
+            |(at, listener, remote_ip, local_port, helo, authenticated_as, content)| Received {
+                at: WallTime(at),
+                source: Source::DmarcPass,
+                listener,
+                remote_ip,
+                local_port,
+                helo,
+                authenticated_as,
+                content,
+            },
+        )
+    }
+
+    fn body() -> impl Strategy<Value = Body> {
+        let extent = (any::<u32>(), any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>())
+            .prop_map(|(segment, epoch, offset, length, checksum)| Extent { segment, epoch, offset, length, checksum });
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 1..200).prop_map(|bytes| Body::Memory(vec![bytes.into()])),
+            Just(Body::Memory(Vec::new())),
+            prop::collection::vec(extent, 1..4).prop_map(|list| Body::Bulk(Extents { list: list.into(), pin: None })),
+        ]
+    }
+
+    fn message() -> impl Strategy<Value = Record> {
+        let bytes = || prop::collection::vec(any::<u8>(), 0..100).prop_map(Bytes::from);
+        (id(), envelope(), received(), bytes(), bytes(), any::<bool>(), body()).prop_map(
+            |(id, envelope, received, trace, header, has_separator, body)| {
+                Record::Message(Rc::new(Message { id, envelope, received, trace, header, has_separator, body }))
+            },
+        )
+    }
+
+    fn diagnostic() -> impl Strategy<Value = Diagnostic> {
+        let status = (any::<u8>(), any::<u16>(), any::<u16>()).prop_map(|(c, s, d)| EnhancedStatus::new(c, s, d));
+        (text(), any::<bool>(), any::<u16>(), prop::option::of(status), "(.|\n){0,80}").prop_map(
+            |(remote, is_remote, code, status, text)| Diagnostic {
+                kind: ErrorKind::Tls,
+                scope: Scope::Lane,
+                remote,
+                reply: Reply { code, status, text: text.into() },
+                is_remote,
+            },
+        )
+    }
+
+    fn other() -> impl Strategy<Value = Record> {
+        let last = diagnostic;
+        let status = prop_oneof![
+            (any::<u64>(), any::<u32>(), any::<u32>(), last()).prop_map(|(until, attempts, delay_notices, last)| {
+                Status::Deferred { until: WallTime(until), attempts, delay_notices, last }
+            }),
+            (any::<u32>(), last()).prop_map(|(attempts, last)| Status::Delivered { attempts, last }),
+            (any::<u32>(), last()).prop_map(|(attempts, last)| Status::Failed { attempts, last }),
+            (any::<u32>(), last()).prop_map(|(attempts, last)| Status::Expired { attempts, last }),
+            Just(Status::Removed),
+            Just(Status::Discarded),
+            prop::collection::vec(id(), 0..4).prop_map(|into| Status::Expanded { into }),
+        ];
+        let status = (id(), any::<u32>(), any::<u64>(), status).prop_map(|(message, recipient, at, status)| {
+            let (recipient, at) = (RecipientIndex(recipient), WallTime(at));
+            Record::Status(Box::new(StatusRecord { message, recipient, at, status }))
+        });
+        prop_oneof![
+            status,
+            (id(), any::<u64>()).prop_map(|(message, at)| Record::Hold { message, at: WallTime(at) }),
+            (id(), any::<u64>()).prop_map(|(message, at)| Record::Release { message, at: WallTime(at) }),
+            (text(), prop::collection::vec(any::<u8>(), 0..50))
+                .prop_map(|(key, value)| Record::Fact { key, value: value.into() }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn records_round_trip_within_their_bound(records in prop::collection::vec(prop_oneof![message(), other()], 1..4)) {
+            let mut out = Vec::new();
+            for record in &records {
+                let begin = out.len();
+                put_record(&mut out, record);
+                prop_assert!(out.len() - begin <= record_bound(record));
+            }
+            prop_assert_eq!(decode_all(&Bytes::from(out), STREAM), Ok(records));
+        }
+
+        #[test]
+        fn any_bytes_are_records_or_corrupt(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode_all(&Bytes::from(bytes), STREAM);
+        }
+
+        #[test]
+        fn a_changed_byte_never_panics(record in message(), at: prop::sample::Index, to: u8) {
+            let mut out = Vec::new();
+            put_record(&mut out, &record);
+            let at = at.index(out.len());
+            out[at] = to;
+            let _ = decode_all(&Bytes::from(out), STREAM);
+        }
+    }
+}

@@ -13,14 +13,15 @@ use super::bulk::BulkTable;
 use super::bulk_driver::BulkSync;
 use super::error::Damage;
 use super::frame::Seal;
-use super::log::{Log, Settled, Step};
+use super::log::Log;
+use super::pending::{Settled, Step};
 use super::message::Record;
 use super::segment::{SLOT_BYTES, SegmentHeader, SegmentKind, SegmentState, file_name};
 use super::settings::Settings;
 use super::storage::{Storage, StorageFile};
 use super::wait::{Answer, Bell};
 
-/// How often what was written without a sync is synced, and a full disk looked at again.
+/// How often what was written without a sync is synced, and upkeep looks for what is dead.
 const TICK: Duration = Duration::from_millis(200);
 /// First pause before a failed segment header is tried again; it doubles up to 64 times this.
 const PROBE_PAUSE: Duration = Duration::from_millis(50);
@@ -179,7 +180,6 @@ impl<S: Storage> Stream<S> {
                 waiter.give(Err(error));
             }
         }
-        self.chores.ring();
     }
 
     async fn tick_loop(self: Rc<Self>) {
@@ -187,9 +187,7 @@ impl<S: Storage> Stream<S> {
             self.storage.sleep(TICK).await;
             self.log.borrow_mut().request_sync();
             self.work.ring();
-            if self.log.borrow().is_starved() {
-                self.chores.ring();
-            }
+            self.chores.ring();
         }
     }
 
