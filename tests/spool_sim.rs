@@ -98,7 +98,7 @@ async fn recover(story: &Story, spools: Vec<(Spool<SimDisk>, Recovery)>, corrupt
     out
 }
 
-fn owner<'a>(spools: &'a [Spool<SimDisk>], id: MessageId) -> &'a Spool<SimDisk> {
+fn owner(spools: &[Spool<SimDisk>], id: MessageId) -> &Spool<SimDisk> {
     let owns =
         |spool: &&Spool<SimDisk>| id.stream.0 as usize % spools.len() == spool.stream().0 as usize % spools.len();
     spools.iter().find(owns).expect("streams are dealt out")
