@@ -9,8 +9,8 @@ use bytes::Bytes;
 use super::error::{Damage, DamageKind, Health};
 use super::facts::Key;
 use super::index::{Mark, Phase, Segment};
-use super::pending::{Class, Waiter};
 use super::message::Record;
+use super::pending::{Class, Waiter};
 use super::read::{Span, frame, walk};
 use super::record::decode_all;
 use super::segment::{ENDS_MAX, SegmentKind, file_name};
@@ -91,7 +91,8 @@ impl<S: Storage> Stream<S> {
         let live: u64 = movable.iter().map(|(_, s)| s.live_bytes).sum();
         let used: u64 = movable.iter().map(|(_, s)| s.used()).sum();
         let dead_percent = 100 - (live * 100 / used.max(1)).min(100);
-        let is_wasteful = count >= CLOSED_MIN && used > 0 && dead_percent > u64::from(self.settings.garbage_percent_max);
+        let is_wasteful =
+            count >= CLOSED_MIN && used > 0 && dead_percent > u64::from(self.settings.garbage_percent_max);
         let is_needed = log.is_starved() && log.ready() <= self.settings.reserve as usize;
         if !is_wasteful && !is_needed {
             return None;

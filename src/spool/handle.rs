@@ -16,9 +16,9 @@ use super::bulk_driver::{BodyReader, BulkWriter};
 use super::disk::Disk;
 use super::error::{CommitError, Damage, Health, OpenError, ReadError};
 use super::facts::Key;
-use super::pending::{Submitted, Waiter};
 use super::message::{Body, Message, Record, Recovered, Stored};
 use super::open::{Old, Opened, open};
+use super::pending::{Submitted, Waiter};
 use super::read::{Span, footer, gather};
 use super::recover::Merge;
 use super::segment::SegmentKind;
@@ -115,7 +115,10 @@ pub struct Statistics {
 }
 
 /// The streams in a spool directory, and the directory of each.
-pub(super) async fn stream_dirs<S: Storage>(storage: &S, path: &Path) -> Result<BTreeMap<StreamId, PathBuf>, OpenError> {
+pub(super) async fn stream_dirs<S: Storage>(
+    storage: &S,
+    path: &Path,
+) -> Result<BTreeMap<StreamId, PathBuf>, OpenError> {
     let io = |error| OpenError::Io { path: path.to_owned(), error };
     let names = storage.list(path).await.map_err(io)?;
     let id = |name: &str| {

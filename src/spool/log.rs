@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use crate::base::MessageId;
 use crate::base::limits::{
     BATCH_ALIGNMENT, BATCH_BYTES_MAX, FACT_KEY_BYTES_MAX, FACT_VALUE_BYTES_MAX, FRAME_BYTES_MAX,
 };
-use crate::base::MessageId;
 
 use super::error::{CommitError, Health};
 use super::facts::{Change, Key, StatusFact};

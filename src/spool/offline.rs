@@ -76,7 +76,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for stream in &self.streams {
             let in_use = if stream.is_in_use { ", in use by a running server" } else { "" };
-            writeln!(f, "stream {}: {} messages, {} recipients wait{in_use}", stream.stream, stream.messages, stream.recipients)?;
+            writeln!(
+                f,
+                "stream {}: {} messages, {} recipients wait{in_use}",
+                stream.stream, stream.messages, stream.recipients
+            )?;
             for segment in &stream.segments {
                 let state = match (segment.is_ready, segment.is_sealed) {
                     (true, _) => "ready",
@@ -267,7 +271,11 @@ fn describe(name: &str, offset: u64, frame: &FrameHeader, record: &Record) -> St
     let _ = match record {
         Record::Message(message) => describe_message(&mut text, message),
         Record::Status(status) => {
-            write!(text, "status {} recipient {} at {}: {:?}", status.message, status.recipient.0, status.at, status.status)
+            write!(
+                text,
+                "status {} recipient {} at {}: {:?}",
+                status.message, status.recipient.0, status.at, status.status
+            )
         }
         Record::Hold { message, at } => write!(text, "hold {message} at {at}"),
         Record::Release { message, at } => write!(text, "release {message} at {at}"),

@@ -427,7 +427,7 @@ pub(super) fn take_deliver_by(take: &mut Take<'_>) -> Result<DeliverBy, Corrupt>
 mod tests {
     use super::*;
     use crate::base::RecipientIndex;
-    use crate::mail::{Diagnostic, ErrorKind, EnhancedStatus, Reply, Scope, Status, StatusRecord};
+    use crate::mail::{Diagnostic, EnhancedStatus, ErrorKind, Reply, Scope, Status, StatusRecord};
     use compact_str::CompactString;
     use proptest::prelude::*;
 
@@ -442,7 +442,8 @@ mod tests {
     }
 
     fn mailbox() -> impl Strategy<Value = Mailbox> {
-        ("[a-z]{1,20}", "[a-z]{1,10}\\.test").prop_map(|(local, domain)| Mailbox::from_stored(&format!("{local}@{domain}")))
+        ("[a-z]{1,20}", "[a-z]{1,10}\\.test")
+            .prop_map(|(local, domain)| Mailbox::from_stored(&format!("{local}@{domain}")))
     }
 
     fn envelope() -> impl Strategy<Value = Envelope> {
@@ -458,23 +459,36 @@ mod tests {
         let mail = (
             prop::option::of(any::<u64>()),
             (0..3u8, any::<bool>(), any::<bool>(), 0..3u8),
-            (prop::option::of(text()), any::<i8>(), prop::option::of(any::<u64>()), prop::option::of(by), prop::option::of(text())),
+            (
+                prop::option::of(text()),
+                any::<i8>(),
+                prop::option::of(any::<u64>()),
+                prop::option::of(by),
+                prop::option::of(text()),
+            ),
         )
-            .prop_map(|(size, (body, smtputf8, requiretls, ret), (envid, priority, hold, deliver_by, solicit))| MailParameters {
-                size,
-                body: [BodyType::SevenBit, BodyType::EightBitMime, BodyType::BinaryMime][usize::from(body)],
-                smtputf8,
-                requiretls,
-                ret: [None, Some(Ret::Full), Some(Ret::Headers)][usize::from(ret)],
-                envid,
-                priority,
-                hold_until: hold.map(WallTime),
-                deliver_by,
-                solicit,
-            });
+            .prop_map(
+                |(size, (body, smtputf8, requiretls, ret), (envid, priority, hold, deliver_by, solicit))| {
+                    MailParameters {
+                        size,
+                        body: [BodyType::SevenBit, BodyType::EightBitMime, BodyType::BinaryMime][usize::from(body)],
+                        smtputf8,
+                        requiretls,
+                        ret: [None, Some(Ret::Full), Some(Ret::Headers)][usize::from(ret)],
+                        envid,
+                        priority,
+                        hold_until: hold.map(WallTime),
+                        deliver_by,
+                        solicit,
+                    }
+                },
+            );
         let reverse = prop::option::of(mailbox()).prop_map(|m| m.map_or(ReversePath::Null, ReversePath::Mailbox));
-        (reverse, mail, prop::collection::vec(recipient, 1..5))
-            .prop_map(|(reverse_path, mail, recipients)| Envelope { reverse_path, mail, recipients })
+        (reverse, mail, prop::collection::vec(recipient, 1..5)).prop_map(|(reverse_path, mail, recipients)| Envelope {
+            reverse_path,
+            mail,
+            recipients,
+        })
     }
 
     fn received() -> impl Strategy<Value = Received> {
