@@ -146,8 +146,7 @@ impl<S: Services> Door<S> {
         profile: &Profile,
         remote: SocketAddr,
     ) -> Option<Connection> {
-        let _turn = self.floor.handshake().await;
-        match posthaste_rt::tls::accept(stream, config, profile.tls_timeout).await {
+        match self.floor.handshake(stream, config, profile.tls_timeout).await {
             Ok(connection) => {
                 count(Counter::TlsHandshakes);
                 Some(connection)

@@ -170,7 +170,8 @@ impl<C: Clone> Scheduler<C> {
         let (attempts, recipients, tried) = (view.attempts, view.recipients.clone(), view.attempted_since_start);
         if verdict.is_over && tried {
             self.queue.record(group, now);
-            let last = part.last.unwrap_or_else(|| expired(verdict.by_deadline));
+            // What the sender's deadline ended has that as its reason (RFC 2852 §4.1.4), whatever the last reply was.
+            let last = part.last.filter(|_| !verdict.by_deadline).unwrap_or_else(|| expired(verdict.by_deadline));
             return completion.finish(group, &recipients, now, |_| Status::Expired { attempts, last: last.clone() });
         }
         match part.to {
@@ -339,6 +340,7 @@ impl<C: Clone> Scheduler<C> {
             completion.finish(group, &finals, now, |r| match outcome_of(r) {
                 Outcome::Delivered(last) => Status::Delivered { attempts, last },
                 Outcome::Failed(last) => Status::Failed { attempts, last },
+                Outcome::Deferred(_) if verdict.by_deadline => Status::Expired { attempts, last: expired(true) },
                 Outcome::Deferred(last) => Status::Expired { attempts, last },
             });
         }

@@ -301,12 +301,9 @@ impl<S: Services> Session<S> {
     async fn start_tls(&mut self) -> Result<(), End> {
         self.flush_all().await?;
         let Some(config) = self.profile.tls.clone() else { return Err(End::Broken) };
-        let permit = self.floor.handshake().await;
         // The handshake wants a stream of its own; this one is dropped when it has succeeded.
         let plain = Stream::from_fd(self.connection.stream().as_fd().try_clone_to_owned()?)?;
-        let handshake = posthaste_rt::tls::accept(plain, config, self.profile.tls_timeout).await;
-        drop(permit);
-        match handshake {
+        match self.floor.handshake(plain, config, self.profile.tls_timeout).await {
             Ok(connection) => {
                 count(Counter::TlsHandshakes);
                 self.connection = connection;

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use ipnet::IpNet;
+use posthaste_rt::net::{Connection, Stream};
+use posthaste_rt::tls::{self, HandshakeError};
+use posthaste_rt::{clock, time};
 
 use crate::base::MessageId;
 use crate::base::budget::Budget;
@@ -123,6 +126,8 @@ pub struct Floor {
 
 /// TLS handshakes of one shard at once: each costs the better part of a millisecond of its core.
 const HANDSHAKES_MAX: usize = 32;
+/// How long one handshake keeps its turn: well beyond what it computes, well below what a stalled peer could hurt.
+const HANDSHAKE_TURN: Duration = Duration::from_millis(100);
 
 impl Floor {
     /// A floor with that budget for receive buffers and content before its commit.
@@ -139,9 +144,29 @@ impl Floor {
         &self.crew
     }
 
-    /// A turn to negotiate TLS: a shard does so many at once and no more.
-    pub async fn handshake(&self) -> posthaste_rt::sync::Permit {
-        self.handshakes.acquire().await
+    /// Negotiates TLS as the server: a shard does so many at once and no more. A turn is for computing, not
+    /// for waiting: a peer that says nothing has none, and one that stalls half-way loses it and goes on
+    /// without, so that silent connections keep nobody from TLS.
+    pub async fn handshake(
+        &self,
+        mut stream: Stream,
+        config: Arc<rustls::ServerConfig>,
+        timeout: Duration,
+    ) -> Result<Connection, HandshakeError> {
+        let since = clock::now();
+        stream.set_read_timeout(Some(timeout));
+        stream.readable().await?;
+        let turn = self.handshakes.acquire().await;
+        stream.set_read_timeout(None);
+        let waited = Duration::from_micros(clock::now().saturating_sub(since));
+        let mut handshake = Box::pin(tls::accept(stream, config, timeout.saturating_sub(waited)));
+        match time::timeout(HANDSHAKE_TURN, &mut handshake).await {
+            Ok(done) => done,
+            Err(_) => {
+                drop(turn);
+                handshake.await
+            }
+        }
     }
 
     /// The budget.

@@ -184,3 +184,137 @@ fn client_rest_after_shutdown(mut client: Client) -> Vec<u8> {
     let _ = client.stream().shutdown(std::net::Shutdown::Write); // it may be closed already
     client.rest()
 }
+
+/// Recipients that name another host in one way or another; none of them is ours (HARDENING.md 3.3). R is the
+/// other host, S is us.
+const RELAY_FORMS: &[&[u8]] = &[
+    b"<t@R>",
+    b"<t%R@[127.0.0.1]>",
+    b"<t%R@S>",
+    b"<\"t@R\">",
+    b"<\"t%R\">",
+    b"<t@R@[127.0.0.1]>",
+    b"<\"t@R\"@[127.0.0.1]>",
+    b"<\"t@R\"@S>",
+    b"<t@R@S>",
+    b"<@[127.0.0.1]:t@R>",
+    b"<@S:t@R>",
+    b"<R!t>",
+    b"<R!t@[127.0.0.1]>",
+    b"<R!t@S>",
+    b"<t@R.>",
+    b"<t@R@S.>",
+    b"<t%R%S@S>",
+    b"<\"t%R\"@S>",
+    b"<t@[IPv6:::1]%R>",
+    b"<@S,@x:t@R>",
+    b"<R!S!t>",
+    b"t@R",
+    b"<t@r\xc3\xa9mote.test>",
+    b"<t@R\0@S>",
+    b"<t@R(@S)>",
+    b"<+t=R@S>",
+    b"<postmaster@R>",
+    b"<nonlocal!@S>",
+    b"<c@[127.0.0.1]>",
+    b"<c@S",
+    b"<<c@S>>",
+    b"<${run{\\x2Fbin\\x2Fsh}}@S>",
+];
+
+#[test]
+fn no_spelling_of_a_recipient_makes_an_open_relay() {
+    let server = Server::start(
+        "[session]\nrcpt.errors.total = 1000\nerrors.total = 1000\nerrors.idle-commands = 1000\n\
+         [directory.local]\ntype = 'memory'\ndomains = ['s.test']\n\
+         [[directory.local.principals]]\nname = 'c'\nemail = ['c@s.test', 'postmaster@s.test']\n",
+    );
+    let mut taken = Vec::new();
+    for from in ["<>", "<a@r.test>", "<a@s.test>", "<a@[127.0.0.2]>"] {
+        let mut client = Client::greeted(server.port);
+        for form in RELAY_FORMS {
+            client.ok(&format!("MAIL FROM:{from}"), 250);
+            let mut line = b"RCPT TO:".to_vec();
+            for octet in *form {
+                match octet {
+                    b'R' => line.extend_from_slice(b"r.test"),
+                    b'S' => line.extend_from_slice(b"s.test"),
+                    octet => line.push(*octet),
+                }
+            }
+            line.extend_from_slice(b"\r\n");
+            client.send(&line);
+            let reply = client.reply();
+            if !reply.starts_with('5') {
+                taken.push(format!("{from} {} -> {reply}", line.escape_ascii()));
+            }
+            client.ok("RSET", 250);
+        }
+        // Ours in its odder spellings is ours.
+        client.ok(&format!("MAIL FROM:{from}"), 250);
+        for ours in ["<c@s.test>", "<@s.test:c@s.test>", "<\"c\"@S.TEST>", "<c+tag@s.test>", "<Postmaster>"] {
+            client.ok(&format!("RCPT TO:{ours}"), 250);
+        }
+    }
+    assert!(taken.is_empty(), "{}", taken.join("\n"));
+    assert_eq!(server.metric("posthaste_queue_recipients"), 0.0);
+}
+
+#[test]
+fn what_a_client_says_is_one_line_in_the_log() {
+    let sink = Sink::start(&["SMTPUTF8", "8BITMIME"]);
+    let server = Server::start(&relay_to(sink.port, ""));
+    let mut client = Client::connect(server.port);
+    client.send(b"EHLO \x1b]0;x\x07\r\n");
+    assert!(client.reply().starts_with("501"));
+    client.ok("EHLO %s%n.test", 501);
+    client.ok("EHLO client.test", 250);
+    let from = "\"\u{202e}%s%n{{7*7}}\"@one.test";
+    client.ok(&format!("MAIL FROM:<{from}> SMTPUTF8"), 250);
+    client.ok("RCPT TO:<b@two.test>", 250);
+    client.ok("DATA", 354);
+    client.ok("__proto__: 1\r\n\r\nx\r\n.", 250);
+    eventually("the message arrives", || sink.count() == 1);
+    server.drained();
+    let log = std::fs::read_to_string(server.path("mail.log")).expect("a log");
+    for line in log.lines() {
+        assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+    }
+}
+
+#[test]
+fn a_large_message_costs_no_memory_and_holds_nobody_up() {
+    let server = Server::start(&relay_to(crate::harness::free_port(), "")); // the next hop is not there: it stays
+    let line = [&[b'x'; 998][..], b"\r\n"].concat();
+    let block = line.repeat(256);
+    let before = resident_kib(server.pid());
+    let senders: Vec<_> = (0..8)
+        .map(|_| {
+            let (port, block) = (server.port, block.clone());
+            std::thread::spawn(move || {
+                let mut client = Client::greeted(port);
+                client.ok("MAIL FROM:<a@one.test>", 250);
+                client.ok("RCPT TO:<b@two.test>", 250);
+                client.ok("DATA", 354);
+                client.send(b"Subject: large\r\n\r\n");
+                for _ in 0..50 {
+                    client.send(&block);
+                }
+                client.ok(".", 250);
+            })
+        })
+        .collect();
+    let mut most = 0;
+    while !senders.iter().all(std::thread::JoinHandle::is_finished) {
+        others_are_served(&server);
+        most = most.max(resident_kib(server.pid()));
+    }
+    for sender in senders {
+        sender.join().expect("accepted");
+    }
+    assert_eq!(server.metric("posthaste_session_messages_accepted_total"), 8.0);
+    let grown = most.saturating_sub(before);
+    println!("8 messages of 13 MB at once: {grown} KiB");
+    assert!(grown < 48 * 1024, "8 messages of 13 MB cost {grown} KiB");
+}

@@ -9,4 +9,5 @@ mod hostile;
 mod local;
 mod operator;
 mod peers;
+mod receiving;
 mod relay;

@@ -7,7 +7,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -48,13 +48,15 @@ impl BoundSocket {
     }
 }
 
-/// Binds and listens. IPv6 sockets are IPv6 only: `[::]` and `0.0.0.0` are two listeners.
+/// Binds and listens. `[::]` is every address of this machine, IPv4 ones too, as `bind = "[::]:25"` is read
+/// everywhere else; a `0.0.0.0` beside it takes the IPv4 connections where `reuse_port` lets both be bound.
+/// Addresses of connections are given in their own family.
 pub fn bind(addr: SocketAddr, options: &SocketOptions) -> io::Result<BoundSocket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     socket.set_reuse_address(options.reuse_addr)?;
     socket.set_reuse_port(options.reuse_port)?;
     if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(!addr.ip().is_unspecified())?;
     }
     options.stream.apply(&socket, addr.is_ipv6())?;
     socket.bind(&addr.into())?;
@@ -224,8 +226,14 @@ fn accept4(listener: BorrowedFd<'_>) -> io::Result<Accepted> {
     Ok(Accepted { fd, peer: to_socket_addr(&address)? })
 }
 
-fn to_socket_addr(address: &SockAddr) -> io::Result<SocketAddr> {
-    address.as_socket().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not an IP socket"))
+/// The address of an IP socket; an IPv4 address that came in by an IPv6 socket is the IPv4 address.
+pub(super) fn to_socket_addr(address: &SockAddr) -> io::Result<SocketAddr> {
+    let address = address.as_socket();
+    let address = address.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not an IP socket"))?;
+    Ok(match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
+        IpAddr::V6(_) => address,
+    })
 }
 
 fn is_exhaustion(error: &io::Error) -> bool {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures_lite::{AsyncRead, AsyncWrite};
 use socket2::SockRef;
 
+use super::listener::to_socket_addr;
 use super::{Accepted, options};
 use crate::clock;
 use crate::time::Alarm;
@@ -71,8 +72,7 @@ impl Stream {
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         let socket = SockRef::from(&fd);
         socket.set_cloexec(true)?;
-        let peer = socket.peer_addr()?.as_socket();
-        let peer = peer.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not an IP socket"))?;
+        let peer = to_socket_addr(&socket.peer_addr()?)?;
         Ok(Self::from_parts(fd, peer))
     }
 
@@ -96,8 +96,7 @@ impl Stream {
 
     /// Our address on this connection.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        let local = SockRef::from(self).local_addr()?.as_socket();
-        local.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not an IP socket"))
+        to_socket_addr(&SockRef::from(self).local_addr()?)
     }
 
     /// Longest wait of one read, to about a tenth of a second; `None` waits for ever.

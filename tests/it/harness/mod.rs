@@ -10,16 +10,29 @@ pub use server::Server;
 pub use sink::Sink;
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// Patience for facts that must come: long enough for a busy machine, a bound all the same.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on now, and that no other test of this process is given. Not one of those the
+/// kernel hands out by itself: two servers with SO_REUSEPORT would share it, or a client would have it.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id().wrapping_mul(97);
+    for _ in 0..PORTS {
+        let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + (start.wrapping_add(step) % u32::from(PORTS)) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
+
+/// How many ports the tests choose from.
+const PORTS: u16 = 20_000;
 
 /// Waits until `fact` holds; fails the test with `what` when it does not within [`PATIENCE`].
 pub fn eventually(what: &str, mut fact: impl FnMut() -> bool) {
