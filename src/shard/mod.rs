@@ -11,7 +11,9 @@
 //! record is committed before the index changes; what is committed is queued, by the spool's observer, even when its
 //! 250 never left. Must never be added: logic that a stage could own.
 
+pub mod arrival;
 mod doors;
+pub mod frame;
 mod inbound;
 mod inbox;
 mod message;
@@ -43,7 +45,6 @@ use crate::limits::{KeyMaker, Limits};
 use crate::lookup::{Memory, ShardLookups};
 use crate::observe;
 use crate::observe::writer::LogSender;
-use crate::queue::{Arrival, ArrivalRecipient};
 use crate::scheduler::{Pause, Scheduler};
 use crate::spool::{self, Disk, Record, Spool};
 use crate::tls::client::ClientTls;
@@ -173,34 +174,12 @@ fn observe_closed_connections(shard: &Rc<Shard>) {
 
 /// Enters a message that was just committed into the queue.
 fn enter(shard: &Rc<Shard>, message: &Rc<spool::Message>) {
-    let envelope = &message.envelope;
-    let domains: smallvec::SmallVec<[_; 4]> =
-        envelope.recipients.iter().map(|recipient| recipient.path.mailbox().domain_key()).collect();
-    let recipients: smallvec::SmallVec<[_; 4]> = domains
-        .iter()
-        .enumerate()
-        .map(|(index, domain)| ArrivalRecipient::new(crate::base::RecipientIndex(index as u32), domain))
-        .collect();
-    let size_bytes = message.size_bytes();
-    let arrival = Arrival {
-        id: message.id,
-        received_at: message.received.at,
-        size_bytes,
-        priority: envelope.mail.priority,
-        hold_until: envelope.mail.hold_until,
-        deliver_by: envelope.mail.deliver_by,
-        is_held: false,
-        reverse_path: envelope.reverse_path.as_str(),
-        tenant: message.received.authenticated_as.as_deref().unwrap_or(""),
-        recipients_total: envelope.recipients.len() as u32,
-        content: Some(message.clone()),
-        recipients: &recipients,
-    };
-    observe::add(observe::Counter::QueueEntered, recipients.len() as u64);
-    let is_new = shard.scheduler.borrow_mut().insert(arrival, shard.now());
+    let recipients = message.envelope.recipients.len();
+    observe::add(observe::Counter::QueueEntered, recipients as u64);
+    let is_new = arrival::of_message(message, |one| shard.scheduler.borrow_mut().insert(one, shard.now()));
     if is_new {
-        observe::gauge_add(observe::Gauge::QueueRecipients, recipients.len() as i64);
-        shard.retain(message.id, size_bytes);
+        observe::gauge_add(observe::Gauge::QueueRecipients, recipients as i64);
+        shard.retain(message.id, message.size_bytes());
     }
     shard.work.ring();
 }

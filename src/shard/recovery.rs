@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use posthaste_rt::task;
 
+use super::arrival;
 use super::state::Shard;
 use crate::observe::log::{self, Level};
 use crate::observe::{self, Counter, Event, Gauge};
-use crate::queue::{Arrival, ArrivalRecipient};
 use crate::spool::{Recovered, Recovery, RecoveryEvent};
 
 /// Runs until all streams of this shard are recovered.
@@ -41,34 +41,8 @@ pub async fn run(shard: Rc<Shard>, mut recovery: Recovery) {
 }
 
 fn enter(shard: &Rc<Shard>, recovered: &Recovered) {
-    let recipients: smallvec::SmallVec<[ArrivalRecipient<'_>; 4]> = recovered
-        .recipients
-        .iter()
-        .map(|recipient| ArrivalRecipient {
-            index: recipient.index,
-            domain: &recipient.domain,
-            due: recipient.due,
-            attempts: recipient.attempts,
-            delay_notices: recipient.delay_notices,
-            last_error: recipient.last_error,
-        })
-        .collect();
-    let arrival = Arrival {
-        id: recovered.id,
-        received_at: recovered.received_at,
-        size_bytes: recovered.size_bytes,
-        priority: recovered.priority,
-        hold_until: recovered.hold_until,
-        deliver_by: recovered.deliver_by,
-        is_held: recovered.is_held,
-        reverse_path: &recovered.reverse_path,
-        tenant: &recovered.authenticated_as,
-        recipients_total: recovered.recipients_total,
-        content: None,
-        recipients: &recipients,
-    };
-    if shard.scheduler.borrow_mut().insert(arrival, shard.now()) {
-        observe::gauge_add(Gauge::QueueRecipients, recipients.len() as i64);
+    if arrival::of_recovered(recovered, |one| shard.scheduler.borrow_mut().insert(one, shard.now())) {
+        observe::gauge_add(Gauge::QueueRecipients, recovered.recipients.len() as i64);
     }
 }
 
