@@ -496,6 +496,11 @@ impl<C: Clone, P> Queue<C, P> {
         self.lanes.wake(flow)
     }
 
+    /// The flow for which all of a lane stands still.
+    pub fn waiting_in(&self, lane: LaneId) -> Option<FlowId> {
+        self.lanes.waiting_in(lane)
+    }
+
     /// Stops a lane, or lets it go on.
     pub fn back_off(&mut self, lane: LaneId, backs_off: bool) {
         self.lanes.back_off(lane, backs_off);

@@ -419,6 +419,11 @@ impl Lanes {
         }
     }
 
+    /// The flow for which all of this lane stands still.
+    pub fn waiting_in(&self, lane: LaneId) -> Option<FlowId> {
+        self.lanes.get(lane.0 as usize)?.waiting
+    }
+
     /// What stood still for `flow` goes on; says whether anything did.
     pub fn wake(&mut self, flow: FlowId) -> bool {
         let Some(why) = self.flows.0.get_mut(flow.0 as usize).and_then(|f| f.waiting.take()) else { return false };

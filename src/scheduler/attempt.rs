@@ -274,7 +274,7 @@ impl<C: Clone> Scheduler<C> {
         }
     }
 
-    fn wake_flow(&mut self, flow: FlowId) {
+    pub(super) fn wake_flow(&mut self, flow: FlowId) {
         if self.queue.wake(flow) {
             self.preferred.push_back(flow);
         }

@@ -242,7 +242,13 @@ impl<C: Clone> Scheduler<C> {
             }
         }
         match self.lane_state(lane) {
-            Some(state) if kept => state.idle.push(connection),
+            Some(state) if kept => {
+                state.idle.push(connection);
+                // Nothing is given back, but the lane may go on with this connection.
+                if let Some(flow) = self.queue.waiting_in(lane) {
+                    self.wake_flow(flow);
+                }
+            }
             _ => limits.release(connection, now.mono),
         }
         self.judge_lane(lane, &report.outcomes, now);

@@ -718,6 +718,25 @@ fn only_wait(one: &One, id: MessageId) -> Waits {
 }
 
 #[test]
+fn a_lane_that_waits_for_a_connection_goes_on_when_one_is_kept() {
+    let mut one = One::new();
+    for _ in 0..=LANE_CONNECTIONS {
+        one.accept(1, "a.test", |_| {});
+    }
+    one.route("a.test", Vec::new());
+    let under_way: Vec<_> = std::iter::from_fn(|| one.attempt()).collect();
+    assert_eq!(under_way.len(), LANE_CONNECTIONS as usize, "one waits");
+    let first = &under_way[0];
+    let outcomes =
+        first.recipients.iter().map(|r| (r, Outcome::Delivered(diagnostic(Scope::Recipient, 250)))).collect();
+    let report = Report { outcomes, connection: Connection::Kept, recipients_max: None };
+    let completion = one.scheduler.complete(first.id, report, &mut one.limits, 0, one.now).expect("an outcome");
+    one.scheduler.applied(completion, one.now);
+    let next = one.attempt().expect("it goes by the connection that idles, at once");
+    assert!(next.reuse);
+}
+
+#[test]
 fn what_is_not_recorded_is_not_tried_again_and_is_written_first() {
     let mut one = One::new();
     let id = one.accept(1, "a.test", |_| {});

@@ -135,4 +135,3 @@ fn recipient_report<'a>(
         will_retry_until: notice.will_retry_until,
     })
 }
-

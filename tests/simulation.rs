@@ -1,0 +1,166 @@
+//! The whole server as a story that a seed tells: clients bring mail to several shards, next hops take it or not,
+//! and the process ends anywhere, on a disk that keeps any part of what it was not made to keep.
+//!
+//! Nothing here is a model of the product: `smtp::server`, the spool with its recovery, queue, scheduler, limits,
+//! `smtp::client`, the frame of a completion and the DSN are the product's; what is scripted are clients, next hops,
+//! the disk ([`posthaste::spool::sim`]), the network between shards, and time. [`ledger`] knows what the outside
+//! world knows, and holds the promises P1 to P9, P12 and P13 (DESIGN.md part 1) against it.
+//!
+//! `POSTHASTE_SEEDS=n` sets how many stories are told (from `POSTHASTE_FIRST`), `POSTHASTE_SEED=n` tells one again.
+#![allow(clippy::unwrap_used, clippy::await_holding_refcell_ref)]
+
+#[path = "simulation/client.rs"]
+mod client;
+#[path = "simulation/ledger.rs"]
+mod ledger;
+#[path = "simulation/node.rs"]
+mod node;
+#[path = "simulation/peer.rs"]
+mod peer;
+#[path = "simulation/story.rs"]
+mod story;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use posthaste::base::ShardId;
+use posthaste::spool::sim::{Crash, Faults, SimDisk};
+use posthaste::spool::storage::Storage as _;
+use posthaste::spool::{Settings, Spool};
+
+use node::{Fleet, Node};
+use story::{Story, note};
+
+const LIVES: u64 = 3;
+const SPACE: u64 = 64 << 20;
+
+fn settings() -> Settings {
+    Settings {
+        path: PathBuf::from("/spool"),
+        segment_size: 512 << 10,
+        bulk_segment_size: 1 << 20,
+        memory_budget: 16 << 20,
+        free_space_min: 512 << 10,
+        reserve: 2,
+        spare_max: 4,
+        ..Settings::default()
+    }
+}
+
+/// One life of the process.
+async fn life(story: Rc<Story>, shards: u16, faults: Faults, span: Duration, clients: u64, is_last: bool) {
+    let disk = story.disk.borrow().clone();
+    let fleet = Fleet::new(disk.now());
+    let seed = story.next();
+    let mut recoveries = Vec::new();
+    for shard in 0..shards {
+        let opened = Spool::open(disk.clone(), settings(), ShardId(shard), shards).await;
+        let (spool, recovery) = opened.expect("a disk that works");
+        let node = Node::start(&story, &fleet, spool, ShardId(shard), shards, seed);
+        disk.spawn(node.clone().run());
+        recoveries.push((node, recovery));
+    }
+    let nodes = fleet.nodes.borrow().clone();
+    for _ in 0..clients {
+        let node = nodes[story.below(u64::from(shards)) as usize].clone();
+        let wait = Duration::from_millis(story.below(if story.one_in(2) { 50 } else { 10_000 }));
+        disk.spawn(async move {
+            node.disk.sleep(wait).await;
+            client::bring(node).await;
+        });
+    }
+    let (mut found, mut is_damaged) = (0, false);
+    for (node, recovery) in recoveries {
+        let (part, damaged) = node.recover(recovery).await;
+        found += part;
+        is_damaged |= damaged;
+    }
+    note(|| format!("recovered {} messages", found));
+    story.ledger.borrow_mut().recovered(is_damaged);
+    disk.set_faults(faults);
+    disk.sleep(span).await;
+    disk.set_faults(Faults::default());
+    if is_last {
+        finish(&story, &disk, &nodes).await;
+    }
+    if story.one_in(2) || is_last {
+        for node in &nodes {
+            node.spool.clone().close().await;
+        }
+    }
+}
+
+/// In a world that is kind, all that is queued ends within the longest schedule.
+async fn finish(story: &Rc<Story>, disk: &SimDisk, nodes: &[Rc<Node>]) {
+    story.be_kind();
+    for _ in 0..240 {
+        if nodes.iter().all(|node| node.scheduler.borrow().queue().is_empty()) {
+            break;
+        }
+        disk.sleep(Duration::from_secs(30)).await;
+    }
+    for node in nodes {
+        note(|| node.describe());
+    }
+    story.ledger.borrow_mut().closed();
+}
+
+fn tell(seed: u64) -> BTreeMap<&'static str, u64> {
+    let story = Rc::new(Story::new(seed, SimDisk::new(seed ^ 0xd15c, SPACE)));
+    for n in 0..=LIVES {
+        let is_last = n == LIVES;
+        let faults = match story.below(5) {
+            0 if !is_last => Faults { write_error: 60, short_write: 90, sync_error: 40, read_error: 30 },
+            1 if !is_last => Faults { sync_error: 25, ..Faults::default() },
+            _ => Faults::default(),
+        };
+        let crash = if story.one_in(4) { Crash::Kill } else { Crash::PowerLoss };
+        let operations = 20 + story.below(900);
+        let shards = 1 + story.below(3) as u16;
+        let span = Duration::from_secs([1, 10, 60, 240][story.below(4) as usize]);
+        let disk = story.disk.borrow().clone();
+        disk.crash_in((!is_last && !story.one_in(5)).then_some(operations));
+        note(|| {
+            format!("life {n}: {shards} shards, {faults:?}, {span:?}, then {crash:?} within {operations} operations")
+        });
+        let clients = if is_last { 2 } else { 2 + story.below(8) };
+        let ended = disk.run(life(story.clone(), shards, faults, span, clients, is_last));
+        story.ledger.borrow_mut().crashed();
+        story.open.borrow_mut().clear();
+        let crash = if ended.is_some() { Crash::Kill } else { crash };
+        note(|| format!("ended: {ended:?} at {:?}", disk.now()));
+        disk.set_faults(Faults::default());
+        let disk = disk.restart(crash);
+        *story.disk.borrow_mut() = disk;
+    }
+    story.ledger.borrow().counts.clone()
+}
+
+#[test]
+fn the_promises_hold() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    if let Some(seed) = number("POSTHASTE_SEED") {
+        println!("{:?}", tell(seed));
+        return;
+    }
+    let seeds = number("POSTHASTE_SEEDS").unwrap_or(100);
+    let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let first = number("POSTHASTE_FIRST").unwrap_or(0);
+    for seed in first..first + seeds {
+        let told = std::panic::catch_unwind(|| tell(seed));
+        let Ok(counts) = told else {
+            panic!(
+                "seed {seed} failed; tell it again: POSTHASTE_SEED={seed} cargo test --test simulation -- --nocapture"
+            )
+        };
+        counts.into_iter().for_each(|(key, count)| *sums.entry(key).or_default() += count);
+    }
+    println!("{seeds} stories: {sums:?}");
+    if seeds >= 50 {
+        for what in ["acknowledged", "refused", "duplicates", "reports", "delivered", "failed"] {
+            assert!(sums.contains_key(what), "no story had one `{what}`: {sums:?}");
+        }
+    }
+}

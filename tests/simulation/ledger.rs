@@ -1,0 +1,419 @@
+//! What the outside world knows: what was offered, answered, taken by next hops, and promised on disk. All
+//! promises are checked here, at the moment they could be broken.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use posthaste::base::{MessageId, WallTime};
+use posthaste::mail::{Notify, Status, StatusRecord};
+use posthaste::spool::{Body, Message, Record, Recovered};
+
+/// What is on disk about a recipient that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Facts {
+    pub until: Option<WallTime>,
+    pub attempts: u32,
+    pub delay_notices: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Waits(Facts),
+    Delivered,
+    Failed,
+}
+
+/// A change that was handed to the spool and of which nobody has heard since.
+#[derive(Debug, Clone, Copy)]
+struct Intended {
+    standing: Standing,
+    report: Option<MessageId>,
+}
+
+/// A next hop took the message for a recipient.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    life: u32,
+    is_answered: bool,
+}
+
+#[derive(Debug)]
+pub struct Rcpt {
+    pub path: String,
+    notify: Notify,
+    pub standing: Standing,
+    intended: Option<Intended>,
+    taken: Vec<Taken>,
+    tried_in: Option<u32>,
+}
+
+/// How a message stands with the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Handed over, no answer yet.
+    Submitted,
+    /// Durable, as the spool says.
+    Accepted,
+    /// Refused; it must never be seen.
+    Refused,
+    /// Refused while the stream was sick: it may come back after a crash (DESIGN.md part 6).
+    Doubtful,
+    /// It was in doubt at a crash, and is not there.
+    Absent,
+}
+
+#[derive(Debug)]
+pub struct Mail {
+    pub state: State,
+    /// Header section, separator and body as they were given.
+    content: Vec<u8>,
+    sender: String,
+    life: u32,
+    /// The life that recovered it last; zero for none.
+    found_in: u32,
+    /// Octets of it were flipped on disk.
+    pub is_corrupted: bool,
+    pub recipients: Vec<Rcpt>,
+}
+
+/// A message as a client means to send it.
+#[derive(Debug)]
+pub struct Offer {
+    pub recipients: Vec<String>,
+    pub content: Vec<u8>,
+    pub is_end_sent: bool,
+    pub is_taken: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    pub offers: Vec<Offer>,
+    pub mails: BTreeMap<MessageId, Mail>,
+    pub life: u32,
+    /// Whether frames that were being written at the crash are there, by the report in them.
+    happened: HashMap<MessageId, bool>,
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+pub fn content_of(message: &Message, bulk: &[u8]) -> Vec<u8> {
+    let mut content = message.header.to_vec();
+    if message.has_separator {
+        content.extend_from_slice(b"\r\n");
+    }
+    match &message.body {
+        Body::Memory(pieces) => pieces.iter().for_each(|piece| content.extend_from_slice(piece)),
+        Body::Bulk(_) => content.extend_from_slice(bulk),
+    }
+    content
+}
+
+impl Ledger {
+    pub fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// A client's message is handed to the spool.
+    pub fn submitted(&mut self, offer: usize, message: &Message, bulk: &[u8]) {
+        let content = content_of(message, bulk);
+        let offer = &mut self.offers[offer];
+        assert!(offer.is_end_sent, "P6: a message was taken before its end was sent");
+        assert!(!std::mem::replace(&mut offer.is_taken, true), "a message was taken twice");
+        let recipients: Vec<_> = message.envelope.recipients.iter().map(|r| r.path.as_str().to_owned()).collect();
+        assert_eq!(recipients, offer.recipients, "P2: the recipients that were answered 250");
+        assert!(content == offer.content, "P7: content changed on its way in");
+        self.enter(message, content);
+        self.count("submitted");
+    }
+
+    fn enter(&mut self, message: &Message, content: Vec<u8>) {
+        let recipients = message.envelope.recipients.iter().map(|recipient| Rcpt {
+            path: recipient.path.as_str().to_owned(),
+            notify: recipient.notify_effective(),
+            standing: Standing::Waits(Facts::default()),
+            intended: None,
+            taken: Vec::new(),
+            tried_in: None,
+        });
+        let mail = Mail {
+            state: State::Submitted,
+            content,
+            sender: message.envelope.reverse_path.as_str().to_owned(),
+            life: self.life,
+            found_in: 0,
+            is_corrupted: false,
+            recipients: recipients.collect(),
+        };
+        assert!(self.mails.insert(message.id, mail).is_none(), "the id {} was given twice", message.id);
+    }
+
+    /// The commit of a client's message failed.
+    pub fn refused(&mut self, id: MessageId, is_sick: bool) {
+        let mail = self.mails.get_mut(&id).expect("submitted before");
+        assert_eq!(mail.state, State::Submitted, "an answer after the answer");
+        mail.state = if is_sick { State::Doubtful } else { State::Refused };
+        self.count("refused");
+    }
+
+    /// A client has read the 250 of this message.
+    pub fn acknowledged(&mut self, id: MessageId) {
+        let mail = &self.mails[&id];
+        assert_eq!(mail.state, State::Accepted, "P1: 250 to {id} before it was durable");
+        self.count("acknowledged");
+    }
+
+    /// The spool says that this record is durable.
+    pub fn durable(&mut self, record: &Record) {
+        match record {
+            Record::Message(message) => {
+                let mail = self.mails.get_mut(&message.id).expect("submitted before");
+                assert_eq!(mail.state, State::Submitted, "{}", message.id);
+                mail.state = State::Accepted;
+            }
+            Record::Status(record) => self.happened(record),
+            _ => {}
+        }
+    }
+
+    fn happened(&mut self, record: &StatusRecord) {
+        let rcpt = self.rcpt_mut(record.message, record.recipient.0 as usize);
+        let intended = rcpt.intended.take().expect("a status that nobody wrote");
+        assert!(matches!(rcpt.standing, Standing::Waits(_)), "P4: two terminal states");
+        assert_eq!(intended.standing, standing(&record.status));
+        rcpt.standing = intended.standing;
+    }
+
+    fn rcpt_mut(&mut self, id: MessageId, at: usize) -> &mut Rcpt {
+        let mail = self.mails.get_mut(&id).expect("a known message");
+        mail.recipients.get_mut(at).expect("a known recipient")
+    }
+
+    /// An attempt begins.
+    pub fn attempted(&mut self, id: MessageId, at: usize, now: WallTime) {
+        let life = self.life;
+        self.count("attempts");
+        assert_eq!(self.mails[&id].state, State::Accepted, "P6: {id} is sent");
+        let rcpt = self.rcpt_mut(id, at);
+        let Standing::Waits(facts) = rcpt.standing else { panic!("P4: {id} {at} is final and tried again") };
+        assert!(rcpt.intended.is_none(), "{id} {at} is tried while its outcome is being written");
+        assert!(rcpt.tried_in != Some(life), "{id} {at} is tried twice at once");
+        let until = facts.until.unwrap_or_default();
+        assert!(now.0 + 2 >= until.0, "P12: {id} {at} is tried {} ms early", until.0 - now.0);
+        rcpt.tried_in = Some(life);
+    }
+
+    /// A next hop takes a message for a recipient.
+    pub fn taken(&mut self, id: MessageId, path: &str, content: &[u8]) {
+        let life = self.life;
+        self.count("taken");
+        let mail = self.mails.get_mut(&id).expect("a known message");
+        assert_eq!(mail.state, State::Accepted, "P6: {id} is delivered");
+        assert!(
+            content.ends_with(&mail.content),
+            "P7: content of {id} changed: {:?}",
+            String::from_utf8_lossy(content)
+        );
+        let rcpt = mail.recipients.iter_mut().find(|r| r.path == path).expect("a recipient of the message");
+        assert!(matches!(rcpt.standing, Standing::Waits(_)), "P4: {id} to {path} was final");
+        for earlier in &rcpt.taken {
+            assert!(!earlier.is_answered || earlier.life < life, "P5: a duplicate of {id} to {path} without need");
+        }
+        let is_again = !rcpt.taken.is_empty();
+        rcpt.taken.push(Taken { life, is_answered: false });
+        if is_again {
+            self.count("duplicates");
+        }
+    }
+
+    /// The sending side has heard that it was taken.
+    pub fn heard(&mut self, id: MessageId, at: usize) {
+        let rcpt = self.rcpt_mut(id, at);
+        let last = rcpt.taken.last_mut().expect("delivered without a next hop");
+        last.is_answered = true;
+    }
+
+    /// A frame about recipients is handed to the spool. Its report is held against what RFC 3461 asks for.
+    pub fn intends(&mut self, records: &[Record], owes_success: &dyn Fn(u32) -> bool) {
+        let reports: Vec<_> =
+            records.iter().filter_map(|r| if let Record::Message(m) = r { Some(m) } else { None }).collect();
+        assert!(reports.len() <= 1, "P9: one report for all that is told at once");
+        let report = reports.first().map(|m| m.id);
+        let mut wanted = BTreeSet::new();
+        let mut sender = String::new();
+        for record in records {
+            let Record::Status(record) = record else { continue };
+            let at = record.recipient.0;
+            sender = self.mails[&record.message].sender.clone();
+            let new = standing(&record.status);
+            let rcpt = self.rcpt_mut(record.message, at as usize);
+            rcpt.tried_in = None;
+            assert!(rcpt.intended.is_none(), "two frames about one recipient");
+            let Standing::Waits(old) = rcpt.standing else { panic!("P4: {} {at} is final", record.message) };
+            let action = match new {
+                Standing::Waits(facts) => {
+                    let grown = facts.delay_notices > old.delay_notices;
+                    (grown && rcpt.notify.delay).then_some("delayed")
+                }
+                Standing::Failed => rcpt.notify.failure.then_some("failed"),
+                Standing::Delivered => (rcpt.notify.success && owes_success(at)).then_some("relayed"),
+            };
+            wanted.extend(action.map(|action| format!("{action} {}", rcpt.path)));
+            rcpt.intended = Some(Intended { standing: new, report });
+        }
+        if sender.is_empty() {
+            wanted.clear();
+        }
+        let told = reports.first().map(|m| told(&content_of(m, b""))).unwrap_or_default();
+        assert_eq!(told, wanted, "P9: who is told what");
+        if let Some(report) = reports.first() {
+            assert!(report.envelope.reverse_path.is_null(), "a report must not be answered");
+            assert_eq!(report.envelope.recipients.len(), 1);
+            assert_eq!(report.envelope.recipients[0].path.as_str(), sender);
+            let content = content_of(report, b"");
+            self.enter(report, content);
+            self.count("reports");
+        }
+    }
+
+    /// An attempt ended and nothing has to be written about this recipient.
+    pub fn untried(&mut self, id: MessageId, at: usize) {
+        self.rcpt_mut(id, at).tried_in = None;
+    }
+
+    /// The process is gone.
+    pub fn crashed(&mut self) {
+        self.life += 1;
+        self.count("lives");
+    }
+
+    /// Recovery has found a message: it is entered into the queue and may be tried at once.
+    pub fn found(&mut self, one: &Recovered) {
+        let (life, id) = (self.life, one.id);
+        let mail = self.mails.get_mut(&id).unwrap_or_else(|| panic!("P6: {id} comes from nowhere"));
+        assert!(mail.life < life, "{id} is of this life");
+        assert!(mail.found_in != life, "{id} was recovered twice");
+        mail.found_in = life;
+        assert_eq!(one.recipients_total as usize, mail.recipients.len(), "P2: {id} has not all its recipients");
+        match mail.state {
+            State::Accepted => {}
+            State::Submitted | State::Doubtful => {
+                assert_eq!(one.recipients.len(), mail.recipients.len(), "P2: {id} came back in part");
+                mail.state = State::Accepted;
+            }
+            State::Refused | State::Absent => panic!("P6: {id} was refused and is there"),
+        }
+        if !mail.is_corrupted {
+            for (at, rcpt) in mail.recipients.iter_mut().enumerate() {
+                settle(id, at, rcpt, Some(one), &mut self.happened);
+            }
+        }
+    }
+
+    /// Recovery is complete: what it did not find is over, or never was.
+    pub fn recovered(&mut self, is_damaged: bool) {
+        let life = self.life;
+        for (id, mail) in self.mails.iter_mut().filter(|(_, mail)| mail.life < life && mail.found_in != life) {
+            match mail.state {
+                State::Accepted if !mail.is_corrupted => {
+                    for (at, rcpt) in mail.recipients.iter_mut().enumerate() {
+                        settle(*id, at, rcpt, None, &mut self.happened);
+                    }
+                }
+                State::Submitted | State::Doubtful => mail.state = State::Absent,
+                State::Accepted | State::Refused | State::Absent => {}
+            }
+        }
+        for (report, happened) in self.happened.drain() {
+            let is_there = self.mails[&report].found_in == life;
+            assert!(happened == is_there || is_damaged, "P9: the report {report} and its cause are apart");
+        }
+    }
+
+    /// At the end nothing is left open, and nothing is missing (P3).
+    pub fn closed(&mut self) {
+        let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for (id, mail) in &self.mails {
+            if mail.is_corrupted {
+                continue;
+            }
+            assert_ne!(mail.state, State::Submitted, "{id} is open");
+            for rcpt in &mail.recipients {
+                if mail.state != State::Accepted {
+                    assert!(rcpt.taken.is_empty(), "P6: {id} was delivered");
+                    continue;
+                }
+                assert!(rcpt.intended.is_none());
+                let key = match rcpt.standing {
+                    Standing::Waits(_) => panic!("P3: {id} to {} is neither delivered nor failed", rcpt.path),
+                    Standing::Delivered => "delivered",
+                    Standing::Failed => "failed",
+                };
+                *sums.entry(key).or_default() += 1;
+                if rcpt.standing == Standing::Delivered {
+                    assert!(!rcpt.taken.is_empty(), "P3: {id} to {} was delivered to nobody", rcpt.path);
+                }
+            }
+        }
+        for (key, sum) in sums {
+            *self.counts.entry(key).or_default() += sum;
+        }
+    }
+}
+
+/// What a recipient's state is after a crash: what was durable, or what was being written, and nothing else.
+fn settle(
+    id: MessageId,
+    at: usize,
+    rcpt: &mut Rcpt,
+    found: Option<&Recovered>,
+    happened: &mut HashMap<MessageId, bool>,
+) {
+    rcpt.tried_in = None;
+    let there = found.and_then(|one| one.recipients.iter().find(|r| r.index.0 as usize == at));
+    let is = there.map(|r| Facts { until: r.due, attempts: r.attempts, delay_notices: r.delay_notices });
+    let fits = |standing: Standing| match (standing, is) {
+        (Standing::Waits(facts), Some(is)) => facts == is,
+        (Standing::Waits(_), None) | (_, Some(_)) => false,
+        (_, None) => true,
+    };
+    let intended = rcpt.intended.take();
+    let news = intended.filter(|intended| fits(intended.standing));
+    if let Some(intended) = intended
+        && let Some(report) = intended.report
+    {
+        let before = happened.insert(report, news.is_some());
+        assert!(before.is_none_or(|before| before == news.is_some()), "a frame happened in part");
+    }
+    match news {
+        Some(news) => rcpt.standing = news.standing,
+        None => assert!(
+            fits(rcpt.standing),
+            "P3/P12: {id} to {} was {:?} (or {intended:?}) and is {is:?}",
+            rcpt.path,
+            rcpt.standing
+        ),
+    }
+}
+
+fn standing(status: &Status) -> Standing {
+    match status {
+        Status::Deferred { until, attempts, delay_notices, .. } => {
+            Standing::Waits(Facts { until: Some(*until), attempts: *attempts, delay_notices: *delay_notices })
+        }
+        Status::Delivered { .. } => Standing::Delivered,
+        _ => Standing::Failed,
+    }
+}
+
+/// Who is told what by a report, from its machine-readable part.
+fn told(content: &[u8]) -> BTreeSet<String> {
+    let text = String::from_utf8_lossy(content);
+    let mut all = BTreeSet::new();
+    let mut path = None;
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("Final-Recipient:") {
+            path = rest.split_once(';').map(|(_, path)| path.trim().to_owned());
+        } else if let (Some(action), Some(path)) = (line.strip_prefix("Action:"), &path) {
+            all.insert(format!("{} {path}", action.trim()));
+        }
+    }
+    all
+}
