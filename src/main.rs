@@ -36,6 +36,7 @@ fn command(command: &Command) -> Result<ExitCode> {
         Command::Check(args) => commands::check(args),
         Command::Config { command } => commands::config(command),
         Command::Queue { command, server } => commands::queue(command, server),
+        Command::Spool { command } => commands::spool(command),
         Command::Stats { server } => commands::ask(server, &Query::Stats),
         Command::Reload { server } => commands::ask(server, &Query::Reload),
     }

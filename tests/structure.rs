@@ -18,6 +18,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (9, &["shard"]),
     (10, &["control"]),
     (11, &["cli"]),
+    (12, &["server"]),
 ];
 
 /// Arrows inside one layer that are meant, as (from, to).

@@ -6,9 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-use super::{ActionArgs, CheckArgs, ConfigCommand, QueueCommand, ServerArgs, render, socket};
+use posthaste_rt::preflight::Needs;
+use posthaste_rt::{preflight, shard};
+
+use super::{ActionArgs, CheckArgs, ConfigCommand, QueueCommand, ServerArgs, SpoolCommand, render, socket};
+use crate::base::MessageId;
 use crate::config::{self, Loaded};
 use crate::shard::query::{Action, Answer, Query};
+use crate::spool::{Disk, OpenError, offline};
 
 /// Something was found at fault: what was asked for was done, and the answer is no.
 const FAULTS: u8 = 1;
@@ -97,6 +102,37 @@ pub fn ask(server: &ServerArgs, query: &Query) -> Result<ExitCode> {
         print(&render::text(&answer))?;
     }
     Ok(if failed { ExitCode::from(FAULTS) } else { ExitCode::SUCCESS })
+}
+
+/// `spool …`: reads the files of a spool, changes nothing; beside a running server what is being written may look torn.
+///
+/// # Errors
+/// The spool cannot be read, or is of a newer format.
+pub fn spool(command: &SpoolCommand) -> Result<ExitCode> {
+    let (path, only) = match command {
+        SpoolCommand::Check { path } => (path.clone(), None),
+        SpoolCommand::Dump { path, id: None } => (path.clone(), None),
+        SpoolCommand::Dump { path, id: Some(id) } => {
+            (path.clone(), Some(id.parse::<MessageId>().with_context(|| format!("{id:?}"))?))
+        }
+    };
+    if !path.is_dir() {
+        bail!("{} is not a directory", path.display());
+    }
+    preflight(Needs { shards: 1, descriptors: 1024 }).context("this machine cannot read a spool as it is")?;
+    let dumps = matches!(command, SpoolCommand::Dump { .. });
+    // The spool's files are read as the server reads them: on a shard.
+    let work = move || async move {
+        if dumps {
+            offline::dump(&Disk, &path, only, |line| drop(print(&format!("{line}\n")))).await.map(|()| true)
+        } else {
+            let report = offline::check(&Disk, &path).await?;
+            drop(print(&report.to_string()));
+            Ok::<bool, OpenError>(report.is_sound())
+        }
+    };
+    let sound = shard::spawn(shard::cpus()[0], "offline", work)?.join()?.context("reading the spool")?;
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(FAULTS) })
 }
 
 /// The configuration, or `None` after its faults were printed.

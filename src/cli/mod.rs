@@ -54,6 +54,12 @@ pub enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Read a spool offline
+    Spool {
+        /// What to do.
+        #[command(subcommand)]
+        command: SpoolCommand,
+    },
     /// Show the counters and latencies of the running server
     Stats {
         /// The running server.
@@ -187,6 +193,24 @@ pub struct ActionArgs {
     /// The whole queue
     #[arg(long)]
     pub all: bool,
+}
+
+/// `spool …`
+#[derive(Debug, Subcommand)]
+pub enum SpoolCommand {
+    /// Verify every record of a spool and say what is damaged
+    Check {
+        /// The spool directory
+        path: PathBuf,
+    },
+    /// Print every record of a spool, oldest segment first, one line each
+    Dump {
+        /// The spool directory
+        path: PathBuf,
+        /// Only what is about this message
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
+    },
 }
 
 impl FilterArgs {

@@ -64,6 +64,11 @@ fn removed_is_removed_also_after_a_restart() {
     server.command(&["queue", "remove", &id]);
     server.drained();
     server.stop();
+    let spool = server.path("spool").display().to_string();
+    let check = server.command(&["spool", "check", &spool]);
+    assert!(check.contains("0 messages") && check.ends_with("sound\n"), "{check}");
+    let dump = server.command(&["spool", "dump", &spool, "--id", &id]);
+    assert!(dump.contains("b@two.test") && dump.to_lowercase().contains("removed"), "{dump}");
     server.launch(&[]);
     assert_eq!(server.command(&["queue", "list"]).trim(), "no messages");
 }
