@@ -248,6 +248,7 @@ impl<S: Services> Session<S> {
     /// Hands a message over. The session goes on; the reply has its place.
     async fn commit(&mut self, ticket: Ticket) -> Result<(), End> {
         let Some(accepted) = self.server.take_message() else { return Ok(()) };
+        self.pace.message_complete();
         let id = match self.rare.id.take() {
             Some(id) => id,
             None => self.services.new_id(),

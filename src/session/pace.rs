@@ -75,6 +75,12 @@ impl Pace {
         self.received += octets as u64;
     }
 
+    /// A message is complete: what comes next has its own clock, also when a client that pipelines never lets the
+    /// session see a pause between two of them.
+    pub fn message_complete(&mut self) {
+        self.unit = Unit::Pause;
+    }
+
     /// How long the next read may wait, or why there is none. `unit` is what is being read now; it keeps its
     /// clock for as long as it stays the same, save that each pause is a new one.
     pub fn patience(&mut self, now: Monotonic, unit: Unit, bounds: &Bounds) -> Result<Duration, Overdue> {
@@ -170,6 +176,22 @@ mod tests {
             pace.received(2000);
         }
         assert_eq!(pace.patience(at(3600), Unit::Content, &bounds), Err(Overdue::Slow));
+    }
+
+    #[test]
+    fn each_message_of_an_endless_stream_has_its_own_clock() {
+        let mut pace = Pace::new(at(0));
+        let bounds = Bounds { transfer_limit: None, ..BOUNDS };
+        for message in 0..10 {
+            for second in (0..3000).step_by(10) {
+                assert!(
+                    pace.patience(at(message * 3000 + second), Unit::Content, &bounds).is_ok(),
+                    "{message} {second}"
+                );
+                pace.received(2000);
+            }
+            pace.message_complete();
+        }
     }
 
     #[test]

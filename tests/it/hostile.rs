@@ -156,7 +156,7 @@ fn the_wrong_protocol_is_shown_the_door() {
 #[test]
 fn idle_sessions_are_cheap() {
     let sink = Sink::start(&[]);
-    let server = Server::start(&relay_to(sink.port, "").replace("[session.rcpt]", "[session.rcpt]"));
+    let server = Server::start(&relay_to(sink.port, ""));
     let warm: Vec<Client> = (0..50).map(|_| Client::greeted(server.port)).collect();
     drop(warm);
     eventually("the warm-up is gone", || server.metric("posthaste_session_connections_open") <= 1.0);

@@ -3,6 +3,7 @@
 //! One test binary with a module per subject. Each test starts its own server in its own temporary
 //! folder on its own ports, waits for facts (a reply, a file, a counter), never for time to pass.
 
+mod bounds;
 mod crash;
 mod harness;
 mod hostile;
