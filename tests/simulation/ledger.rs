@@ -70,8 +70,6 @@ pub struct Mail {
     life: u32,
     /// The life that recovered it last; zero for none.
     found_in: u32,
-    /// Octets of it were flipped on disk.
-    pub is_corrupted: bool,
     pub recipients: Vec<Rcpt>,
 }
 
@@ -139,7 +137,6 @@ impl Ledger {
             sender: message.envelope.reverse_path.as_str().to_owned(),
             life: self.life,
             found_in: 0,
-            is_corrupted: false,
             recipients: recipients.collect(),
         };
         assert!(self.mails.insert(message.id, mail).is_none(), "the id {} was given twice", message.id);
@@ -300,10 +297,8 @@ impl Ledger {
             }
             State::Refused | State::Absent => panic!("P6: {id} was refused and is there"),
         }
-        if !mail.is_corrupted {
-            for (at, rcpt) in mail.recipients.iter_mut().enumerate() {
-                settle(id, at, rcpt, Some(one), &mut self.happened);
-            }
+        for (at, rcpt) in mail.recipients.iter_mut().enumerate() {
+            settle(id, at, rcpt, Some(one), &mut self.happened);
         }
     }
 
@@ -312,13 +307,13 @@ impl Ledger {
         let life = self.life;
         for (id, mail) in self.mails.iter_mut().filter(|(_, mail)| mail.life < life && mail.found_in != life) {
             match mail.state {
-                State::Accepted if !mail.is_corrupted => {
+                State::Accepted => {
                     for (at, rcpt) in mail.recipients.iter_mut().enumerate() {
                         settle(*id, at, rcpt, None, &mut self.happened);
                     }
                 }
                 State::Submitted | State::Doubtful => mail.state = State::Absent,
-                State::Accepted | State::Refused | State::Absent => {}
+                State::Refused | State::Absent => {}
             }
         }
         for (report, happened) in self.happened.drain() {
@@ -331,9 +326,6 @@ impl Ledger {
     pub fn closed(&mut self) {
         let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
         for (id, mail) in &self.mails {
-            if mail.is_corrupted {
-                continue;
-            }
             assert_ne!(mail.state, State::Submitted, "{id} is open");
             for rcpt in &mail.recipients {
                 if mail.state != State::Accepted {
