@@ -43,10 +43,11 @@ use crate::delivery::{Delivery, Random};
 use crate::dns::{Resolver, Upstream};
 use crate::limits::{KeyMaker, Limits};
 use crate::lookup::{Memory, ShardLookups};
-use crate::observe;
+use crate::observe::log::{self, Level};
 use crate::observe::writer::LogSender;
+use crate::observe::{self, Event};
 use crate::scheduler::{Pause, Scheduler};
-use crate::spool::{self, Disk, Record, Spool};
+use crate::spool::{self, Disk, Durability, Record, Spool};
 use crate::tls::client::ClientTls;
 use doors::Doors;
 use routing::Ways;
@@ -196,7 +197,22 @@ async fn stop(shard: Rc<Shard>, doors: &Doors, stopped: Switch) {
     let cut = shard.scheduler.borrow().attempts_under_way();
     observe::add(observe::Counter::ShutdownCuts, cut as u64);
     shard.delivery.close_all_idle();
+    write_out(&shard).await;
     stopped.throw();
     shard.work.ring();
     shard.spool.clone().close().await;
+}
+
+/// What is in memory only goes to disk: mode `memory` gives up what a crash takes, not what a stop in order can keep.
+async fn write_out(shard: &Shard) {
+    let at = shard.now().wall;
+    for message in shard.spool.in_memory_only() {
+        // Not being held is no news; that there is a record about it brings the message along.
+        let written = shard.spool.commit(vec![Record::Release { message, at }], Durability::Process).await;
+        if let Err(error) = written {
+            log::event(at, Level::Error, Event::ServerWarning, |line| {
+                line.show("id", message).show("lost", error);
+            });
+        }
+    }
 }

@@ -159,7 +159,7 @@ fn unreadable_row(shard: &Rc<Shard>, id: MessageId, error: &ReadError) -> Option
         size_bytes: summary.size_bytes,
         priority: summary.priority,
         held: summary.is_held,
-        due: None,
+        due: summary.next_due.map(WallTime::rfc3339),
         recipients: summary.domains.iter().map(recipient).collect(),
         recipients_queued: summary.recipients,
     })

@@ -22,7 +22,7 @@ use crate::mail::Status;
 use crate::observe::{self, Counter};
 use crate::queue::DueMessage;
 use crate::scheduler::{Attempt, Connection, Pause, Report};
-use crate::spool::{Body, BodyReader, Disk, Health, Message};
+use crate::spool::{Body, BodyReader, Disk, Health, Message, ReadError};
 
 /// Due messages that are routed, and attempts that are started, before others have their turn.
 const PER_TURN: usize = 64;
@@ -141,7 +141,9 @@ fn read_and_place(shard: &Rc<Shard>, due: DueMessage<Rc<Message>>) {
             Ok(stored) => place(&shard, &due, &stored.message, &stored.statuses),
             Err(error) => {
                 shard.unreadable(due.id, &error);
-                time::sleep(SICK_PAUSE).await;
+                if !matches!(error, ReadError::Damaged(_)) {
+                    time::sleep(SICK_PAUSE).await;
+                }
                 // With no route, its recipients are put off by the scheduler and tried again.
                 let completion = shard.scheduler.borrow_mut().route(&due, Vec::new(), shard.random(), shard.now());
                 debug_assert!(completion.is_none());

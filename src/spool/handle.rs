@@ -258,6 +258,11 @@ impl<S: Storage> Spool<S> {
         self.inner.recovering.get() == 0
     }
 
+    /// Messages in memory only (mode `memory`, not deferred yet). Any record about one that is not final brings it to disk.
+    pub fn in_memory_only(&self) -> Vec<MessageId> {
+        self.inner.all().iter().flat_map(|stream| stream.log.borrow().volatile().ids().collect::<Vec<_>>()).collect()
+    }
+
     /// Damage that was met since the last call, other than by recovery, which reports its own.
     pub fn take_damage(&self) -> Vec<Damage> {
         self.inner.all().iter().flat_map(|stream| stream.damage.take()).collect()

@@ -55,6 +55,11 @@ impl Volatile {
         self.messages.get(&id).map(|kept| (&kept.message, &kept.finals[..]))
     }
 
+    /// Every message that is in memory only.
+    pub fn ids(&self) -> impl Iterator<Item = MessageId> {
+        self.messages.keys().copied()
+    }
+
     /// It is on disk now, or over.
     pub fn remove(&mut self, id: MessageId) {
         if let Some(kept) = self.messages.remove(&id) {

@@ -5,6 +5,8 @@
 
 mod bounds;
 mod crash;
+mod delivering;
+mod faults;
 mod harness;
 mod hostile;
 mod local;

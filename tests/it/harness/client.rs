@@ -87,6 +87,19 @@ impl Client {
         self.reply()
     }
 
+    /// As [`Client::mail`] to one recipient; the first refusal, at whatever command, or the final reply.
+    pub fn mail_or_refusal(&mut self, from: &str, to: &str, content: &str) -> String {
+        for command in [format!("MAIL FROM:<{from}>"), format!("RCPT TO:<{to}>"), "DATA".to_owned()] {
+            let reply = self.ask(&command);
+            if !reply.starts_with('2') && !reply.starts_with('3') {
+                let _ = self.ask("RSET");
+                return reply;
+            }
+        }
+        self.send(content.as_bytes());
+        self.ask("\r\n.")
+    }
+
     /// Everything up to the end of the connection.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();

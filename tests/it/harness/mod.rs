@@ -2,10 +2,12 @@
 //! server's own parser, so that it sees the server's faults.
 
 pub mod client;
+pub mod dns;
 pub mod server;
 pub mod sink;
 
 pub use client::Client;
+pub use dns::Dns;
 pub use server::Server;
 pub use sink::Sink;
 
@@ -41,6 +43,15 @@ pub fn eventually(what: &str, mut fact: impl FnMut() -> bool) {
         assert!(start.elapsed() < PATIENCE, "did not come true: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Whether this may do what only root may; says so when it may not.
+pub fn root() -> bool {
+    let is_root = nix::unistd::geteuid().is_root();
+    if !is_root {
+        eprintln!("SKIPPED: this check needs root and did not run");
+    }
+    is_root
 }
 
 /// Whether a program of another package is here. In CI its absence fails; elsewhere the test says so and passes.

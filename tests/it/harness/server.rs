@@ -73,13 +73,42 @@ impl Server {
         fs::write(self.config(), text).expect("written");
     }
 
+    /// Replaces text in the configuration.
+    pub fn amend(&self, from: &str, to: &str) {
+        let from = from.replace("@DIR@", &self.folder.path().display().to_string());
+        let text = fs::read_to_string(self.config()).expect("the file");
+        assert!(text.contains(&from), "{from} is not in\n{text}");
+        fs::write(self.config(), text.replace(&from, to)).expect("written");
+    }
+
+    /// The command that runs the server, under other programs such as `prlimit --nofile=200`.
+    fn run_under(&self, prefix: &[&str], arguments: &[&str]) -> Command {
+        let binary = env!("CARGO_BIN_EXE_posthaste");
+        let words: Vec<&str> = prefix.iter().copied().chain([binary, "run", "-c"]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(self.config()).args(arguments).current_dir(self.folder.path());
+        command
+    }
+
+    /// Runs a server that must refuse to run; what it said. It has 30 seconds.
+    pub fn refused(&self, prefix: &[&str]) -> String {
+        let prefix: Vec<&str> = ["timeout", "30"].iter().chain(prefix).copied().collect();
+        let output = self.run_under(&prefix, &[]).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        said
+    }
+
     /// Starts the process and waits until it answers.
     pub fn launch(&mut self, arguments: &[&str]) {
+        self.launch_under(&[], arguments);
+    }
+
+    /// As [`Server::launch`], under other programs that `exec` it.
+    pub fn launch_under(&mut self, prefix: &[&str], arguments: &[&str]) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("out")).expect("a file");
-        let child = Command::new(env!("CARGO_BIN_EXE_posthaste"))
-            .args(["run", "-c"])
-            .arg(self.config())
-            .args(arguments)
+        let child = self
+            .run_under(prefix, arguments)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a handle"))
@@ -143,14 +172,33 @@ impl Server {
 
     /// The value of a metric, as the scrape has it.
     pub fn metric(&self, name: &str) -> f64 {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.metrics_port)).expect("the scrape listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("text");
+        let text = self.get("/metrics");
         let prefix = format!("{name} ");
         let line = text.lines().find(|line| line.starts_with(&prefix));
         line.unwrap_or_else(|| panic!("no metric {name} in\n{text}"))[prefix.len()..].trim().parse().expect("a number")
+    }
+
+    /// What `path` of the scrape's port answers, with the header.
+    pub fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.metrics_port)).expect("the scrape listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("text");
+        text
+    }
+
+    /// The lines of the JSON log, parsed; each must be an object.
+    pub fn log(&self) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(self.path("mail.log")).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]); // the last line may still be on its way
+        whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+    }
+
+    /// How many lines of the log are of this event.
+    pub fn events(&self, event: &str) -> usize {
+        self.log().iter().filter(|line| line["event"] == event).count()
     }
 
     /// Waits until nothing is queued.

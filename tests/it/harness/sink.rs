@@ -33,7 +33,7 @@ impl Sink {
     }
 
     /// A sink whose script may answer a command (or `"."` at the end of data) in its place:
-    /// a reply line, `""` for a reset, `"silent"` for taking the message and closing without a reply.
+    /// a reply line (several for LMTP), `""` for a reset, `"silent"` for taking the message and closing without a reply.
     pub fn scripted(
         extensions: &'static [&'static str],
         script: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
@@ -200,6 +200,10 @@ fn finish(
         Some(reply) if reply == "silent" => {
             keep();
             false
+        }
+        Some(reply) if reply.contains('\n') => {
+            keep();
+            reply.lines().all(&mut *say)
         }
         Some(reply) if !reply.starts_with('2') => say(&reply),
         _ => {
