@@ -56,3 +56,8 @@ pub use handle::{Recovery, RecoveryEvent, Spool, Statistics};
 pub use message::{Body, Extent, Extents, Message, Record, Recovered, RecoveredRecipient, Stored};
 pub use settings::{Durability, Settings};
 pub use stream::Observer;
+
+/// What the payload of a frame says; `None` when it does not decode. For tools and fuzzing: recovery reads frames itself.
+pub fn decode_payload(payload: &[u8]) -> Option<Vec<Record>> {
+    record::decode_all(&bytes::Bytes::copy_from_slice(payload), crate::base::StreamId(0)).ok()
+}
