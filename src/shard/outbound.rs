@@ -179,7 +179,9 @@ async fn attempted(shard: Rc<Shard>, attempt: Attempt<Rc<Message>>) {
 type Done = (Option<Rc<Message>>, Report, OwedReports);
 
 async fn deliver(shard: &Rc<Shard>, attempt: &Attempt<Rc<Message>>) -> Done {
-    let nothing = || Report { outcomes: Vec::new(), connection: Connection::Closed, recipients_max: None };
+    // A connection that the attempt counted on is idle still: its place in the lane is not free.
+    let connection = if attempt.reuse { Connection::Kept } else { Connection::Closed };
+    let nothing = || Report { outcomes: Vec::new(), connection, recipients_max: None };
     let message = match &attempt.content {
         Some(message) => message.clone(),
         None => match shard.spool.read(attempt.message).await {

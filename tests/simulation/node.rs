@@ -120,8 +120,10 @@ fn timeouts() -> Timeouts {
 
 type Done = (Option<Rc<Message>>, Report, OwedReports);
 
-fn nothing() -> Report {
-    Report { outcomes: Vec::new(), connection: Connection::Closed, recipients_max: None }
+/// Nothing was tried; a connection that the attempt counted on (`reuse`) is idle still.
+fn nothing(reuse: bool) -> Report {
+    let connection = if reuse { Connection::Kept } else { Connection::Closed };
+    Report { outcomes: Vec::new(), connection, recipients_max: None }
 }
 
 impl Fleet {
@@ -443,7 +445,7 @@ impl Node {
             Some(message) => message.clone(),
             None => match self.spool.read(attempt.message).await {
                 Ok(stored) => stored.message,
-                Err(_) => return (None, nothing(), Vec::new()),
+                Err(_) => return (None, nothing(attempt.reuse), Vec::new()),
             },
         };
         let recipients: Vec<RecipientIndex> = attempt.recipients.iter().collect();
@@ -462,7 +464,7 @@ impl Node {
                     Ok(link) => link,
                     Err(outcome) => {
                         let outcomes = recipients.iter().map(|r| (*r, outcome.clone())).collect();
-                        return (Some(message), Report { outcomes, ..nothing() }, Vec::new());
+                        return (Some(message), Report { outcomes, ..nothing(false) }, Vec::new());
                     }
                 },
             };
