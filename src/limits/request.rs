@@ -22,7 +22,11 @@ pub struct Ticket(pub u64);
 impl Ticket {
     const OUTBOUND: u64 = 1 << 63;
 
-    /// A ticket of a session or listener on this shard.
+    /// Of one who only looks whether there is some: he is told to wait, and nobody is asked for him. Whoever
+    /// waits asks again with a ticket of his own; a second place in the line would be given to nobody.
+    pub const NONE: Ticket = Ticket(0);
+
+    /// A ticket of a session or listener on this shard; `n` is not zero.
     pub fn inbound(n: u64) -> Ticket {
         Ticket(n & !Self::OUTBOUND)
     }

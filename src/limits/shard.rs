@@ -220,6 +220,9 @@ impl Limits {
         if self.shards == 1 && until.is_some() {
             return Err(Short { until, refused: request.patience == Patience::Refuse });
         }
+        if request.ticket == Ticket::NONE {
+            return Err(Short::wait(None));
+        }
         let queues = request.patience == Patience::Queue;
         let waiting = Waiting { who: Who::Here(request.ticket), rank, want: 1, queues };
         if self.wait(slot, waiting, now) { Err(Short::wait(until)) } else { Err(Short::refused(until)) }
@@ -245,6 +248,9 @@ impl Limits {
             && request.patience == Patience::Refuse
         {
             return Err(Short::refused(until));
+        }
+        if request.ticket == Ticket::NONE {
+            return Err(Short::wait(None));
         }
         if lease.waiters.len() >= LIMIT_WAITERS_MAX {
             return Err(Short::refused(Some(now + REFUSAL_VALID)));

@@ -359,3 +359,35 @@ fn the_second_taken_under_a_lease_sends_nothing() {
     }
     assert!(holder.is_quiet() && owner.is_quiet());
 }
+
+/// Whoever looks, is told to wait and comes back with a ticket has one place in the line, not two: the first of two
+/// would be given what the second waits for, and the second refused.
+#[test]
+fn a_look_without_a_ticket_takes_no_place_in_the_line() {
+    let ask = (0..).map(|n| concurrency(n, 2)).find(|a| a.key.owner(2) == ShardId(0)).expect("one");
+    let now = Monotonic(5_000_000);
+    let mut world = World::new(1, 2, false);
+    let look = Request::inbound(std::slice::from_ref(&ask), Ticket::NONE, now);
+    let wait = Request { ticket: Ticket::inbound(1), ..look };
+    let pass = |world: &mut World, from: usize| {
+        for (to, items) in world.shards[from].outbox().collect::<Vec<_>>() {
+            world.shards[usize::from(to.0)].receive(ShardId(from as u16), items, now);
+        }
+    };
+    let mut held = Vec::new();
+    for shard in [1, 0] {
+        for request in [&look, &wait] {
+            assert!(shard == 0 || matches!(world.shards[shard].acquire(request, now), Verdict::Wait { .. }));
+        }
+        pass(&mut world, 1);
+        pass(&mut world, 0);
+        let woken: Vec<_> = world.shards[shard].woken().collect();
+        assert!(woken.is_empty() || woken == [Ticket::inbound(1)], "{woken:?}");
+        let Verdict::Granted(permit) = world.shards[shard].acquire(&wait, now) else { panic!("two may be held") };
+        held.push(permit);
+    }
+    assert!(!world.shards[1].has_outgoing(), "nothing more is asked for");
+    for (shard, permit) in [1, 0].into_iter().zip(held) {
+        world.shards[shard].release(permit, now);
+    }
+}

@@ -81,7 +81,7 @@ impl Services for Front {
         let deadline = shard.now().mono + OWNER_WITHIN;
         loop {
             let now = shard.now().mono;
-            let ticket = wait.as_ref().map_or(Ticket::inbound(0), Waiting::ticket);
+            let ticket = wait.as_ref().map_or(Ticket::NONE, Waiting::ticket);
             let verdict = shard.limits.borrow_mut().acquire(&Request::inbound(asks, ticket, now), now);
             match verdict {
                 Verdict::Granted(permit) => {
@@ -167,7 +167,7 @@ impl Waiters {
 }
 
 impl Waiting {
-    /// Zero is the ticket of one that does not wait.
+    /// Counted from one: zero is [`Ticket::NONE`].
     fn ticket(&self) -> Ticket {
         Ticket::inbound(self.at as u64 + 1)
     }
