@@ -182,6 +182,39 @@ fn memory_mode_touches_the_disk_at_the_first_deferral_only() {
 }
 
 #[test]
+fn what_is_said_while_a_message_goes_from_memory_to_disk_is_said_on_disk() {
+    let disk = SimDisk::new(6, 64 << 20);
+    let id = disk
+        .run(async {
+            let (spool, _, _) = open(&disk).await;
+            let id = spool.new_id();
+            let record = Record::Message(message(id, 3, "example.test", body(5, 60)));
+            spool.commit(vec![record], Durability::Memory).await.expect("taken");
+            // The writer has the message from the first deferral on, and is not done with it yet.
+            let first = spool.commit(vec![deferred(id, 0, 99, 1)], Durability::Durable);
+            let ended = spool.commit(vec![delivered(id, 1)], Durability::Durable);
+            assert!(spool.in_memory_only().is_empty(), "it need not be written out once more");
+            let release = Record::Release { message: id, at: posthaste::base::WallTime(1) };
+            let more = spool.commit(vec![release], Durability::Process);
+            for commit in [first, ended, more] {
+                commit.await.expect("recorded");
+            }
+            spool.close().await;
+            id
+        })
+        .expect("no crash");
+    let disk = disk.restart(Crash::Kill);
+    disk.run(async {
+        let (spool, found, _) = open(&disk).await;
+        assert_eq!(found, vec![id]);
+        let statuses = spool.read(id).await.expect("readable").statuses;
+        let said: Vec<_> = statuses.iter().map(|status| status.as_ref().map(|status| status.is_final())).collect();
+        assert_eq!(said, vec![Some(false), Some(true), None], "deferred, delivered, not tried");
+    })
+    .expect("no crash");
+}
+
+#[test]
 fn full_refuses_mail_and_records_outcomes() {
     let disk = SimDisk::new(5, 1 << 20);
     disk.run(async {

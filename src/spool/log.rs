@@ -230,6 +230,7 @@ impl Log {
         if is_mail && self.waiting_bytes + bound as u64 > self.settings.memory_budget {
             return Err(CommitError::Busy);
         }
+        records.iter().take(told).for_each(|record| self.volatile.leave(record));
         let waiter = Rc::new(Answer::default());
         let class = if is_mail { Class::Mail } else { Class::Upkeep };
         self.push(Frame { records, class, durability, bound, waiter: Some(waiter.clone()), is_copy: false, told });

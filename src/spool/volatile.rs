@@ -21,6 +21,8 @@ struct Kept {
     /// The final statuses so far.
     #[allow(clippy::vec_box)] // they come boxed and go boxed
     finals: Vec<Box<StatusRecord>>,
+    /// It is in a frame that the writer has: what is said from now on is said on disk, behind that frame.
+    is_leaving: bool,
 }
 
 /// What became of records about messages in memory.
@@ -42,7 +44,7 @@ impl Volatile {
     pub fn insert(&mut self, record: &Record) {
         let Record::Message(message) = record else { return };
         self.bytes += message.size_bytes();
-        self.messages.insert(message.id, Kept { message: message.clone(), finals: Vec::new() });
+        self.messages.insert(message.id, Kept { message: message.clone(), finals: Vec::new(), is_leaving: false });
     }
 
     /// Bytes of the messages kept.
@@ -55,9 +57,23 @@ impl Volatile {
         self.messages.get(&id).map(|kept| (&kept.message, &kept.finals[..]))
     }
 
-    /// Every message that is in memory only.
+    /// Every message that is in memory only and not on its way to disk.
     pub fn ids(&self) -> impl Iterator<Item = MessageId> {
-        self.messages.keys().copied()
+        self.messages.iter().filter(|(_, kept)| !kept.is_leaving).map(|(id, _)| *id)
+    }
+
+    /// The writer has taken the frame with this record. Upkeep is never refused, so it will be on disk, and nothing
+    /// that is said later may overtake it or repeat it.
+    pub fn leave(&mut self, record: &Record) {
+        if let Record::Message(message) = record
+            && let Some(kept) = self.messages.get_mut(&message.id)
+        {
+            kept.is_leaving = true;
+        }
+    }
+
+    fn stays(&self, id: MessageId) -> Option<&Kept> {
+        self.messages.get(&id).filter(|kept| !kept.is_leaving)
     }
 
     /// It is on disk now, or over.
@@ -69,7 +85,7 @@ impl Volatile {
 
     /// Final statuses of messages in memory stay in memory; anything else brings the message to disk.
     pub fn take_statuses(&mut self, records: Vec<Record>) -> Taken {
-        let touches = |record: &Record| record.message_id().is_some_and(|id| self.messages.contains_key(&id));
+        let touches = |record: &Record| record.message_id().is_some_and(|id| self.stays(id).is_some());
         if !records.iter().any(touches) {
             return Taken::ToDisk { all: records, told: 0 };
         }
@@ -104,7 +120,7 @@ impl Volatile {
                 continue;
             }
             seen.push(id);
-            if let Some(kept) = self.messages.get(&id) {
+            if let Some(kept) = self.stays(id) {
                 all.push(Record::Message(kept.message.clone()));
                 all.extend(kept.finals.iter().cloned().map(Record::Status));
             }
