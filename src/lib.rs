@@ -28,6 +28,7 @@ pub mod limits;
 pub mod listener;
 pub mod lookup;
 pub mod mail;
+pub mod milter;
 pub mod observe;
 pub mod policy;
 pub mod queue;
