@@ -79,7 +79,14 @@ fn message(out: &mut String, row: &Row) {
 
 fn recipient_block(out: &mut String, r: &RecipientRow) {
     let _ = writeln!(out, "\n<{}>: {}, {} {}", printable(&r.to), r.state, r.attempts, plural(r.attempts, "attempt"));
-    let lines = [("next", &r.due), ("expires", &r.expires), ("last", &r.last), ("waits for", &r.waits_for)];
+    let most = r.attempts_max.map(|most| format!("after {most} {}", plural(most, "attempt")));
+    let lines = [
+        ("next", &r.due),
+        ("expires", &r.expires),
+        ("gives up", &most),
+        ("last", &r.last),
+        ("waits for", &r.waits_for),
+    ];
     for (label, value) in lines {
         if let Some(value) = value {
             let _ = writeln!(out, "  {label:<9} {}", printable(value));
@@ -139,7 +146,8 @@ mod tests {
                 state: "deferred".into(),
                 attempts: 1,
                 due: Some("2026-11-22T22:32:00.123Z".into()),
-                expires: None,
+                expires: Some("2026-11-25T22:30:00.123Z".into()),
+                attempts_max: Some(10),
                 last: Some("mx.c.test [192.0.2.1]: 450 4.2.1 later".into()),
                 waits_for: Some("its next attempt".into()),
             }],

@@ -1,11 +1,12 @@
 //! Why a message waits: derived when it is asked for, never kept.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::attempt::{Pause, Scheduler};
 use super::lane::Health;
 use crate::base::{MessageId, Now, WallTime};
-use crate::mail::{Diagnostic, ErrorKind};
+use crate::mail::{DeliverByMode, Diagnostic, ErrorKind};
 use crate::queue::{GroupId, GroupState, LaneKey, RecipientSet, Scope};
 
 /// What some recipients of a message wait for.
@@ -15,8 +16,14 @@ pub struct Why {
     pub recipients: RecipientSet,
     /// Attempts made.
     pub attempts: u32,
+    /// Delay notices sent.
+    pub delay_notices: u32,
     /// What went wrong last.
     pub last_error: ErrorKind,
+    /// How long ago the message was accepted, not moved by steps of the wall clock.
+    pub age: Duration,
+    /// When its sender wants it back (RFC 2852 by-mode R).
+    pub return_at: Option<WallTime>,
     /// For what.
     pub waits: Waits,
     /// Until when, where that is known.
@@ -103,10 +110,15 @@ impl<C: Clone> Scheduler<C> {
                 waits
             }
         };
+        let (age, deliver_by) = self.queue.age_and_deadline(group, now);
+        let return_at = deliver_by.filter(|(by, _)| by.mode == DeliverByMode::Return).map(|(_, at)| now.wall_of(at));
         Some(Why {
             recipients: view.recipients.clone(),
             attempts: view.attempts,
+            delay_notices: view.delay_notices,
             last_error: view.last_error,
+            age,
+            return_at,
             waits,
             until,
             paused: self.paused,

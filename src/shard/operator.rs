@@ -10,13 +10,14 @@ use posthaste_rt::task;
 
 use super::query::{Action, Answer, Filter, Query, RecipientRow, Row};
 use super::recording::{OwedReports, record};
+use super::routing::{Standing, last_of};
 use super::state::Shard;
-use crate::base::{MessageId, Now, WallTime};
+use crate::base::{MessageId, Now, RecipientIndex, WallTime};
 use crate::mail::Status;
 use crate::observe::Event;
 use crate::observe::log::{self, Level};
 use crate::queue::{self, Cursor};
-use crate::scheduler::{Pause, Waits};
+use crate::scheduler::{End, Pause, Waits, Why};
 use crate::spool::{Durability, ReadError, Record, Stored};
 
 /// Messages of one page of the index.
@@ -148,6 +149,7 @@ fn unreadable_row(shard: &Rc<Shard>, id: MessageId, error: &ReadError) -> Option
         attempts: summary.attempts,
         due: None,
         expires: None,
+        attempts_max: None,
         last: Some(error.to_string()),
         waits_for: Some(waits_for.to_owned()),
     };
@@ -175,16 +177,19 @@ fn row(shard: &Rc<Shard>, stored: &Stored, why: bool, recipients_max: usize) -> 
     let mut rows = Vec::new();
     for index in waiting(stored).take(recipients_max) {
         let reason = reasons.iter().find(|r| r.recipients.iter().any(|i| i.0 as usize == index));
-        let (due, last) = match stored.statuses.get(index) {
-            Some(Some(Status::Deferred { until, last, .. })) => (Some(*until), Some(last)),
-            _ => (None, None),
+        let due = match stored.statuses.get(index) {
+            Some(Some(Status::Deferred { until, .. })) => Some(*until),
+            _ => None,
         };
+        let last = last_of(&stored.statuses, index);
+        let (expires, attempts_max) = reason.map_or((None, None), |r| ends(shard, stored, index, r, &summary, now));
         rows.push(RecipientRow {
             to: message.envelope.recipients[index].path.as_str().to_owned(),
             state: reason.map_or("queued", |r| state_word(&r.waits, r.attempts)).to_owned(),
             attempts: reason.map_or(0, |r| r.attempts),
             due: reason.and_then(|r| r.until).or(due).map(WallTime::rfc3339),
-            expires: None,
+            expires: expires.map(WallTime::rfc3339),
+            attempts_max,
             last: last.map(|l| match l.remote.is_empty() {
                 true => l.reply.to_string(),
                 false => format!("{}: {}", l.remote, l.reply),
@@ -204,6 +209,34 @@ fn row(shard: &Rc<Shard>, stored: &Stored, why: bool, recipients_max: usize) -> 
         recipients: rows,
         recipients_queued: summary.recipients,
     })
+}
+
+/// When a recipient is given up, and after how many attempts, by its schedule in the configuration in force.
+fn ends(
+    shard: &Shard,
+    stored: &Stored,
+    index: usize,
+    why: &Why,
+    summary: &queue::Summary,
+    now: Now,
+) -> (Option<WallTime>, Option<u32>) {
+    let standing = Standing {
+        priority: summary.priority,
+        age: why.age,
+        size_bytes: summary.size_bytes,
+        attempts: why.attempts,
+        delay_notices: why.delay_notices,
+        last_error: why.last_error,
+    };
+    let last = last_of(&stored.statuses, index);
+    let index = RecipientIndex(index as u32);
+    let schedule = shard.ways.borrow_mut().schedule(&stored.message, index, standing, last, &shard.lookups());
+    let (by_schedule, attempts_max) = match schedule.map(|schedule| schedule.end) {
+        Some(End::Expire(expire)) => (Some(now.wall - why.age + expire), None),
+        Some(End::Attempts(most)) => (None, Some(most)),
+        None => (None, None),
+    };
+    (by_schedule.into_iter().chain(why.return_at).min(), attempts_max)
 }
 
 fn state_word(waits: &Waits, attempts: u32) -> &'static str {

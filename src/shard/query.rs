@@ -126,9 +126,12 @@ pub struct RecipientRow {
     /// Next attempt, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due: Option<String>,
-    /// When its schedule ends, RFC 3339.
+    /// When it is given up, RFC 3339: the end of its schedule, or its sender's deadline before that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
+    /// After how many attempts it is given up, where its schedule counts attempts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts_max: Option<u32>,
     /// The last reply or reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<String>,

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use compact_str::{CompactString, format_compact};
 use foldhash::fast::RandomState;
@@ -18,8 +19,8 @@ use crate::delivery::{NextHop, route, settings};
 use crate::expr::{Lookups, Scope, Value, Variable};
 use crate::lookup::ShardLookups;
 use crate::mail::{Diagnostic, ErrorKind, Mailbox, Outcome, Reply, Scope as Reach, Status};
-use crate::queue::{DueGroup, DueMessage, LaneKey, RecipientSet};
-use crate::scheduler::{Destination, LaneSpec, Plan, Routed};
+use crate::queue::{DueMessage, LaneKey, RecipientSet};
+use crate::scheduler::{Destination, LaneSpec, Plan, Routed, Schedule};
 use crate::spool::Message;
 
 /// How mail of one lane leaves.
@@ -42,11 +43,27 @@ pub struct Ways {
     plans: HashMap<CompactString, Rc<Plan>, RandomState>,
 }
 
+/// How far the delivery of some recipients of a message has come, as expressions see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing {
+    /// MT-PRIORITY.
+    pub priority: i8,
+    /// How long ago the message was accepted.
+    pub age: Duration,
+    /// Its octets.
+    pub size_bytes: u64,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Delay notices sent.
+    pub delay_notices: u32,
+    /// What went wrong last.
+    pub last_error: ErrorKind,
+}
+
 /// What the expressions of the queue see.
 struct Facts<'a> {
     message: &'a Message,
-    due: &'a DueMessage<Rc<Message>>,
-    group: &'a DueGroup,
+    standing: Standing,
     rcpt: &'a Mailbox,
     last: Option<&'a Diagnostic>,
     queue: &'a str,
@@ -75,11 +92,19 @@ impl Ways {
         let mut routed: Vec<Routed> = Vec::with_capacity(due.groups.len());
         for group in &due.groups {
             let first_of_group = routed.len();
+            let standing = Standing {
+                priority: due.priority,
+                age: due.age,
+                size_bytes: due.size_bytes,
+                attempts: group.attempts,
+                delay_notices: group.delay_notices,
+                last_error: group.last_error,
+            };
             for index in group.recipients.iter() {
                 let Some(recipient) = message.envelope.recipients.get(index.0 as usize) else { continue };
-                let last = last_of(statuses, index);
+                let last = last_of(statuses, index.0 as usize);
                 let rcpt = recipient.path.mailbox();
-                let (plan, to) = self.place(&Facts { message, due, group, rcpt, last, queue: "", lookups });
+                let (plan, to) = self.place(&Facts { message, standing, rcpt, last, queue: "", lookups });
                 let same =
                     routed[first_of_group..].iter_mut().find(|r| Rc::ptr_eq(&r.plan, &plan) && is_same(&r.to, &to));
                 match same {
@@ -95,6 +120,22 @@ impl Ways {
             }
         }
         routed
+    }
+
+    /// The schedule of one recipient, were it due now.
+    pub fn schedule(
+        &mut self,
+        message: &Message,
+        index: RecipientIndex,
+        standing: Standing,
+        last: Option<&Diagnostic>,
+        lookups: &ShardLookups,
+    ) -> Option<Rc<Schedule>> {
+        let rcpt = message.envelope.recipients.get(index.0 as usize)?.path.mailbox();
+        let config = self.config.clone();
+        let facts = Facts { message, standing, rcpt, last, queue: "", lookups };
+        let id = config.scheduler.strategy_schedule.value_now(&facts, |_| {});
+        Some(self.plan(id.as_str()).schedule.clone())
     }
 
     /// Schedule and destination of one recipient.
@@ -166,8 +207,9 @@ fn with(set: &RecipientSet, index: RecipientIndex) -> RecipientSet {
     set.iter().chain([index]).collect()
 }
 
-fn last_of(statuses: &[Option<Status>], index: RecipientIndex) -> Option<&Diagnostic> {
-    match statuses.get(index.0 as usize)?.as_ref()? {
+/// What the record says about the last attempt of recipient `index`, if it was deferred.
+pub fn last_of(statuses: &[Option<Status>], index: usize) -> Option<&Diagnostic> {
+    match statuses.get(index)?.as_ref()? {
         Status::Deferred { last, .. } => Some(last),
         _ => None,
     }
@@ -206,17 +248,17 @@ impl Scope for Facts<'_> {
             Variable::Rcpt => Value::text(self.rcpt.as_str()),
             Variable::RcptDomain => text(self.rcpt.domain_key()),
             Variable::Recipients => Value::texts(self.message.envelope.recipients.iter().map(|r| r.path.as_str())),
-            Variable::Priority => Value::Integer(i64::from(self.due.priority)),
-            Variable::RetryNum => Value::Integer(i64::from(self.group.attempts)),
-            Variable::NotifyNum => Value::Integer(i64::from(self.group.delay_notices)),
-            Variable::LastError => Value::text(error_name(self.group.last_error)),
+            Variable::Priority => Value::Integer(i64::from(self.standing.priority)),
+            Variable::RetryNum => Value::Integer(i64::from(self.standing.attempts)),
+            Variable::NotifyNum => Value::Integer(i64::from(self.standing.delay_notices)),
+            Variable::LastError => Value::text(error_name(self.standing.last_error)),
             Variable::LastStatus => match self.last {
                 Some(last) => Value::Text(crate::expr::Str::Owned(last.reply.to_string().into())),
                 None => Value::EMPTY,
             },
             Variable::QueueName => Value::text(self.queue),
-            Variable::QueueAge => Value::Integer(i64::try_from(self.due.age.as_secs()).unwrap_or(i64::MAX)),
-            Variable::Size => Value::Integer(i64::try_from(self.due.size_bytes).unwrap_or(i64::MAX)),
+            Variable::QueueAge => Value::Integer(i64::try_from(self.standing.age.as_secs()).unwrap_or(i64::MAX)),
+            Variable::Size => Value::Integer(i64::try_from(self.standing.size_bytes).unwrap_or(i64::MAX)),
             Variable::Source => Value::text(received.source.as_str()),
             Variable::ReceivedFromIp => Value::Ip(received.remote_ip),
             Variable::ReceivedViaPort => Value::Integer(i64::from(received.local_port)),

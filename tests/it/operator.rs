@@ -36,6 +36,60 @@ fn every_question_about_a_queued_message_has_an_answer() {
     assert!(server.command(&["stats"]).contains("session_messages_accepted"));
 }
 
+/// The seconds from its acceptance until the first recipient of a message is given up, as `queue show` has it.
+fn given_up_after_s(row: &serde_json::Value) -> f64 {
+    let time = |value: &serde_json::Value| {
+        value
+            .as_str()
+            .and_then(|text| text.parse::<jiff::Timestamp>().ok())
+            .unwrap_or_else(|| panic!("no time in {row}"))
+    };
+    (time(&row["recipients"][0]["expires"]) - time(&row["accepted"])).total(jiff::Unit::Second).expect("a span")
+}
+
+#[test]
+fn it_is_said_when_a_recipient_is_given_up() {
+    let port = free_port();
+    let schedules =
+        "schedule = [ { if = \"rcpt_domain = 'counts.test'\", then = \"'counts'\" }, { else = \"'quick'\" } ]";
+    let config = relay_to(
+        port,
+        "[queue.schedule.counts]\nqueue-name = \"quick\"\nmax-attempts = 7\nretry = [\"1h\"]\n\
+                                 [session.extensions]\ndeliver-by = \"1d\"",
+    )
+    .replace("[\"1s\"]", "[\"1h\"]")
+    .replace("expire = \"1h\"", "expire = \"2d\"")
+    .replace("schedule = \"'quick'\"", schedules);
+    let server = Server::start(&config);
+    let mut client = Client::greeted(server.port);
+    let mut row_of = |parameters: &str, to: &str| {
+        client.ok(&format!("MAIL FROM:<a@one.test>{parameters}"), 250);
+        client.ok(&format!("RCPT TO:<{to}>"), 250);
+        client.ok("DATA", 354);
+        client.send(b"Subject: x\r\n\r\nbody");
+        let reply = client.ok("\r\n.", 250);
+        let id = reply.split_whitespace().find(|word| word.matches('-').count() == 2).expect("an id");
+        let id = id.trim_end_matches('.').to_owned();
+        let row = json(&server.command(&["queue", "show", &id, "--json"]))["row"].clone();
+        (id, row)
+    };
+    let (id, row) = row_of("", "b@two.test");
+    let span = given_up_after_s(&row);
+    assert!((span - 172_800.0).abs() < 1.0, "{row}");
+    let expires = row["recipients"][0]["expires"].as_str().expect("a time").rsplit_once('.').expect("a fraction").0;
+    for question in ["show", "why"] {
+        let text = server.command(&["queue", question, &id]);
+        assert!(text.contains(&format!("  expires   {expires}")), "{text}");
+    }
+    let (_, row) = row_of(" BY=3600;R", "b@two.test");
+    let span = given_up_after_s(&row);
+    assert!((span - 3600.0).abs() < 1.0, "the sender's own deadline comes first: {row}");
+    let (id, row) = row_of("", "b@counts.test");
+    assert_eq!((&row["recipients"][0]["expires"], &row["recipients"][0]["attempts_max"]), (&json("null"), &json("7")));
+    let text = server.command(&["queue", "why", &id]);
+    assert!(text.contains("  gives up  after 7 attempts"), "{text}");
+}
+
 #[test]
 fn hold_release_retry_and_remove_do_what_they_say() {
     let (mut server, id, port) = queued_at_dead_port();
