@@ -312,4 +312,6 @@ impl ChunkCounter {
 }
 
 #[cfg(test)]
+pub(in crate::smtp) mod lookalikes;
+#[cfg(test)]
 mod tests;

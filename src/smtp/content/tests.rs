@@ -1,3 +1,4 @@
+use super::lookalikes::LOOKALIKES;
 use super::*;
 use crate::base::limits::HEADER_SECTION_BYTES_MAX;
 use proptest::prelude::*;
@@ -134,30 +135,9 @@ fn check_all_splits(input: &[u8]) {
     }
 }
 
-/// Every spelling that some server once took for the end of data (HARDENING 3.1).
-const SMUGGLERS: [&[u8]; 17] = [
-    b"\n.\n",
-    b"\n.\r\n",
-    b"\r\n.\n",
-    b"\n.\r",
-    b"\r.\r",
-    b"\r.\n",
-    b"\r.\r\n",
-    b"\r\n.\r",
-    b"\r\n\0.\r\n",
-    b"\r\n.\0\r\n",
-    b"\r\n.\r\r\n",
-    b"\r\r\n.\r\r\n",
-    b"\r\n. \r\n",
-    b"\r\n.\t\r\n",
-    b"\x0b\n.\r\n",
-    b"\xc2\x85.\xc2\x85",
-    b"\xe2\x80\xa8.\xe2\x80\xa8",
-];
-
 #[test]
 fn nothing_else_ends_the_content() {
-    for smuggler in SMUGGLERS {
+    for smuggler in LOOKALIKES {
         for tail in [
             &b"MAIL FROM:<e@x>\r\nRCPT TO:<v@x>\r\nDATA\r\nSubject: evil\r\n\r\nx\r\n.\r\n"[..],
             b"bdat 6 last\r\nevil\r\n.\r\n",

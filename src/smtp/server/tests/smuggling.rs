@@ -1,34 +1,7 @@
 //! Nothing but CRLF "." CRLF ends content; nothing that was said in clear is heard in TLS; chunks stay in step.
 
 use super::*;
-
-/// Every candidate for an end of data that some server took for one (HARDENING 3.1).
-const CANDIDATES: [&[u8]; 24] = [
-    b"\n.\n",
-    b"\n.\r\n",
-    b"\r\n.\n",
-    b"\n.\r",
-    b"\r.\r",
-    b"\r.\n",
-    b"\r.\r\n",
-    b"\r\n.\r",
-    b"\r\n\0.\r\n",
-    b"\r\n.\0\r\n",
-    b"\r\n.\r\r\n",
-    b"\r\r\n.\r\r\n",
-    b"\r\n. \r\n",
-    b"\r\n.\t\r\n",
-    b"\x0b\n.\r\n",
-    b"\xc2\x85.\xc2\x85",
-    b"\xe2\x80\xa8.\xe2\x80\xa8",
-    b"\n\n.\n\n",
-    b"\r\n..\r\n",
-    b"\r\n.\n\r\n",
-    b"\r\n\r.\r\n",
-    b"\r\n.\x0b\r\n",
-    b"\r\n.\r\0\n",
-    b"\x1a",
-];
+use crate::smtp::content::lookalikes::LOOKALIKES;
 
 const SMUGGLED: [&str; 2] = [
     "MAIL FROM:<evil@b.test>\r\nRCPT TO:<victim@d.test>\r\nDATA\r\nSubject: smuggled\r\n\r\nboo\r\n",
@@ -52,7 +25,7 @@ fn with_ends(question: Question<'_>, server: &Server, ends: crate::smtp::content
 /// The number of messages is never two, whatever the candidate, the policy, and the split.
 #[test]
 fn one_message_or_none_never_two() {
-    for candidate in CANDIDATES {
+    for candidate in LOOKALIKES {
         for smuggled in SMUGGLED {
             let mut input = format!("EHLO c.test\r\n{ENVELOPE}Subject: one\r\n\r\nbody").into_bytes();
             let from = input.len();
