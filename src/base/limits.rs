@@ -103,6 +103,8 @@ pub const LANE_BACK_OFF_MIN: Duration = Duration::from_secs(30);
 pub const LANE_BACK_OFF_MAX: Duration = Duration::from_secs(15 * 60);
 /// How long the trouble of a lane is remembered after its rest when nothing is ready in it.
 pub const LANE_MEMORY: Duration = Duration::from_secs(10 * 60);
+/// Recipients put off in a row for the sake of the system behind the next hop, after which it is the next hop's trouble.
+pub const LANE_DOUBTS_MAX: u32 = 5;
 /// Failures in a row that make a lane rest which has worked before.
 pub const LANE_FAILURES_MIN: u32 = 2;
 /// Lanes looked at for ones to forget when there are as many as there may be.

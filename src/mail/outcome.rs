@@ -63,6 +63,11 @@ impl Diagnostic {
         Diagnostic { kind, scope, remote: CompactString::default(), reply, is_remote: false }
     }
 
+    /// Its status is one of the mail system or of the network (RFC 3463 §3.4, §3.5).
+    pub fn is_of_system(&self) -> bool {
+        self.reply.status.is_some_and(|status| matches!(status.subject, 3 | 4))
+    }
+
     /// The status for DSNs and logs: the reply's own, or a general one of the reply's class.
     pub fn status(&self) -> EnhancedStatus {
         let class = match self.reply.code {

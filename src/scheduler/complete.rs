@@ -290,10 +290,13 @@ impl<C: Clone> Scheduler<C> {
             Outcome::Deferred(d) if matches!(d.scope, Scope::Host | Scope::Lane | Scope::Source) => Some(d),
             _ => None,
         });
+        let is_doubtful = |d: &Diagnostic| d.is_remote && d.scope == Scope::Recipient && d.is_of_system();
         let answered = outcomes.iter().any(|(_, outcome)| match outcome {
             Outcome::Delivered(_) => true,
+            Outcome::Deferred(d) if is_doubtful(d) => false,
             Outcome::Deferred(d) | Outcome::Failed(d) => matches!(d.scope, Scope::Recipient | Scope::Message),
         });
+        let doubt = outcomes.iter().map(|(_, outcome)| outcome.diagnostic()).find(|d| is_doubtful(d));
         let Some(state) = self.lane_state(lane) else { return };
         if answered {
             let stood = state.health != Health::Runs;
@@ -301,9 +304,10 @@ impl<C: Clone> Scheduler<C> {
             if stood {
                 self.queue.back_off(lane, false);
             }
-        } else if let Some(diagnostic) = failure {
+        } else if let Some(diagnostic) = failure.or_else(|| doubt.filter(|_| state.is_doubted_too_often())) {
             match state.fails(diagnostic) {
                 Some(span) => self.rest(lane, span, now),
+                None if matches!(state.health, Health::Rests(_)) => {}
                 None => self.remember(lane, now),
             }
         } else if state.health == Health::Probes {

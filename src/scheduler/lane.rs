@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::settings::Schedule;
 use crate::base::Monotonic;
-use crate::base::limits::{LANE_BACK_OFF_MAX, LANE_BACK_OFF_MIN, LANE_FAILURES_MIN, TRANSACTION_RECIPIENTS_MAX};
+use crate::base::limits::{
+    LANE_BACK_OFF_MAX, LANE_BACK_OFF_MIN, LANE_DOUBTS_MAX, LANE_FAILURES_MIN, TRANSACTION_RECIPIENTS_MAX,
+};
 use crate::limits::{Ask, Permit};
 use crate::mail::Diagnostic;
 use crate::queue::LaneKey;
@@ -76,6 +78,8 @@ pub(super) struct LaneState {
     pub in_flight: u32,
     pub health: Health,
     pub failures: u32,
+    /// Attempts in a row that came to nothing but words about the system behind the next hop.
+    pub doubts: u32,
     pub has_worked: bool,
     pub recipients_max: usize,
     pub trouble: Option<Rc<Diagnostic>>,
@@ -91,6 +95,7 @@ impl LaneState {
             in_flight: 0,
             health: Health::Runs,
             failures: 0,
+            doubts: 0,
             has_worked: false,
             recipients_max: TRANSACTION_RECIPIENTS_MAX,
             trouble: None,
@@ -102,12 +107,24 @@ impl LaneState {
     pub fn works(&mut self) {
         self.health = Health::Runs;
         self.failures = 0;
+        self.doubts = 0;
         self.has_worked = true;
         self.trouble = None;
     }
 
-    /// The next hop failed as a whole; gives how long it is to rest, if it is.
+    /// The next hop answered, but only to put recipients off for the sake of a system. Says whether that is one time
+    /// too many, or fits what is known of this next hop already: then it is the next hop's own trouble.
+    pub fn is_doubted_too_often(&mut self) -> bool {
+        self.doubts = self.doubts.saturating_add(1);
+        self.failures > 0 || self.doubts >= LANE_DOUBTS_MAX
+    }
+
+    /// The next hop failed as a whole; gives how long it is to rest, if it is. What began before it rests says
+    /// nothing new.
     pub fn fails(&mut self, why: &Diagnostic) -> Option<Duration> {
+        if matches!(self.health, Health::Rests(_)) {
+            return None;
+        }
         self.failures = self.failures.saturating_add(1);
         self.trouble = Some(Rc::new(why.clone()));
         let least = if self.has_worked { LANE_FAILURES_MIN } else { 1 };

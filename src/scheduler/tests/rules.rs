@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
+use crate::base::limits::{LANE_BACK_OFF_MIN, LANE_FAILURES_MIN};
 use crate::base::{MessageId, Monotonic, Now, RecipientIndex, ShardId, StreamId, WallTime};
 use crate::limits::{KeyMaker, Limits};
 use crate::mail::{Outcome, Scope, Status};
@@ -167,6 +168,53 @@ fn a_dead_next_hop_rests_and_is_probed_with_one_message() {
     let completion = one.end(&probe, &Outcome::Delivered(diagnostic(Scope::Recipient, 250)));
     assert!(one.scheduler.applied(completion, one.now).is_none());
     assert!(one.attempt().is_some() && one.attempt().is_some(), "it works again");
+}
+
+/// The reply to a RCPT that speaks of a system (RFC 3463 §3.4).
+fn doubtful() -> Outcome {
+    let reply = Reply::new(451, (4, 3, 0), "lookup failure");
+    Outcome::Deferred(Diagnostic { is_remote: true, ..Diagnostic::local(ErrorKind::None, Scope::Recipient, reply) })
+}
+
+#[test]
+fn one_recipient_put_off_for_a_system_says_nothing_of_the_next_hop_and_several_do() {
+    let mut one = One::new();
+    let ids: Vec<_> = (0..9).map(|_| one.accept(1, "a.test", |_| {})).collect();
+    one.route("a.test", Vec::new());
+    let fate = |one: &mut One, outcome: &Outcome| {
+        let attempt = one.attempt().expect("it does not rest");
+        let completion = one.end(&attempt, outcome);
+        one.scheduler.applied(completion, one.now);
+    };
+    // What another got in between counts anew.
+    for outcome in [doubtful(), doubtful(), deferred(Scope::Recipient), doubtful(), doubtful(), doubtful(), doubtful()]
+    {
+        fate(&mut one, &outcome);
+    }
+    assert!(matches!(only_wait(&one, ids[7]), Waits::Turn { .. }));
+    (0..LANE_FAILURES_MIN).for_each(|_| fate(&mut one, &doubtful()));
+    let last = one.accept(1, "a.test", |_| {});
+    one.route("a.test", Vec::new());
+    assert!(one.attempt().is_none(), "the fifth in a row is a failure of the next hop, and so is what follows");
+    assert_eq!(only_wait(&one, last), Waits::Retry, "put off with its lane");
+}
+
+#[test]
+fn what_began_before_a_lane_rests_does_not_prolong_its_rest() {
+    let mut one = One::new();
+    (0..3).for_each(|_| {
+        one.accept(1, "a.test", |_| {});
+    });
+    one.route("a.test", Vec::new());
+    let under_way: Vec<_> = std::iter::from_fn(|| one.attempt()).collect();
+    assert_eq!(under_way.len(), 2);
+    for attempt in &under_way {
+        let completion = one.end(attempt, &deferred(Scope::Host));
+        one.scheduler.applied(completion, one.now);
+    }
+    one.pass(LANE_BACK_OFF_MIN + LANE_BACK_OFF_MIN / 4 + S(1));
+    one.route("a.test", Vec::new());
+    assert!(one.attempt().is_some(), "one fault of the next hop is one failure, however many saw it");
 }
 
 #[test]

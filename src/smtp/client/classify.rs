@@ -58,9 +58,16 @@ impl Classifier<'_> {
         self.by_class(reply, Scope::Message)
     }
 
-    /// The reply to RCPT.
+    /// The reply to RCPT. It is of the recipient, whatever its status says of the system: behind a relay that
+    /// means another system than the one we talk to. Whether it is the host after all, several in a row tell
+    /// (`scheduler`). 421 is the host's own.
     pub(super) fn recipient(&self, reply: Reply) -> Outcome {
-        self.by_class(reply, Scope::Recipient)
+        match reply.code {
+            400..500 if reply.code != 421 => {
+                Outcome::Deferred(self.diagnostic(ErrorKind::UnexpectedReply, Scope::Recipient, reply))
+            }
+            _ => self.by_class(reply, Scope::Recipient),
+        }
     }
 
     /// The reply to the end of data; any 2yz is success (RFC 5321 §4.2.1).
@@ -78,8 +85,11 @@ impl Classifier<'_> {
             530 if !self.is_secure => Outcome::Deferred(self.diagnostic(ErrorKind::Tls, Scope::Host, reply)),
             500..600 => Outcome::Failed(self.diagnostic(ErrorKind::UnexpectedReply, scope, reply)),
             400..500 => {
-                let scope = if is_host_trouble(&reply) { Scope::Host } else { scope };
-                Outcome::Deferred(self.diagnostic(ErrorKind::UnexpectedReply, scope, reply))
+                let mut diagnostic = self.diagnostic(ErrorKind::UnexpectedReply, scope, reply);
+                if diagnostic.is_of_system() {
+                    diagnostic.scope = Scope::Host;
+                }
+                Outcome::Deferred(diagnostic)
             }
             _ => Outcome::Deferred(self.diagnostic(ErrorKind::UnexpectedReply, Scope::Host, reply)),
         }
@@ -97,14 +107,36 @@ impl Classifier<'_> {
     }
 }
 
-/// System and network status (RFC 3463 §3.4, §3.5): the host is in trouble, not the recipient or the message.
-fn is_host_trouble(reply: &Reply) -> bool {
-    reply.status.is_some_and(|status| matches!(status.subject, 3 | 4))
-}
-
 /// 452, or 552 without a status of its own, for one recipient of many: the rest goes in another
 /// transaction (RFC 5321 §4.5.3.1.10).
 pub(super) fn is_too_many_recipients(reply: &Reply) -> bool {
     let status = reply.status.map(|s| (s.subject, s.detail));
     matches!((reply.code, status), (452 | 552, None) | (451 | 452 | 455 | 552, Some((5, 3))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::EnhancedStatus;
+
+    #[test]
+    fn a_refusal_reaches_as_far_as_its_command_and_status_say() {
+        let classifier = Classifier { remote: "mx.test [192.0.2.1]", is_secure: true };
+        let reply = |code, (class, subject, detail)| Reply {
+            status: Some(EnhancedStatus::new(class, subject, detail)),
+            ..Reply::plain(code, "words")
+        };
+        for (code, status, of_rcpt, of_message) in [
+            (451, (4, 3, 0), Scope::Recipient, Scope::Host),
+            (450, (4, 4, 1), Scope::Recipient, Scope::Host),
+            (450, (4, 2, 1), Scope::Recipient, Scope::Message),
+            (421, (4, 2, 1), Scope::Host, Scope::Host),
+            (421, (4, 3, 2), Scope::Host, Scope::Host),
+            (550, (5, 3, 0), Scope::Recipient, Scope::Message),
+        ] {
+            assert_eq!(classifier.recipient(reply(code, status)).diagnostic().scope, of_rcpt, "RCPT {code}");
+            assert_eq!(classifier.message(reply(code, status)).diagnostic().scope, of_message, "MAIL {code}");
+            assert_eq!(classifier.end_of_data(reply(code, status)).diagnostic().scope, of_message, "end {code}");
+        }
+    }
 }
