@@ -95,6 +95,8 @@ pub const LANES_MAX: usize = 65_536;
 pub const ROUTED_GROUPS_MAX: usize = 64;
 /// Recipients of one transaction, whatever a peer allows.
 pub const TRANSACTION_RECIPIENTS_MAX: usize = 1000;
+/// The shortest pause between attempts that may be configured: the grain of the queue's timer.
+pub const RETRY_MIN: Duration = Duration::from_millis(100);
 /// Messages moved out of a lane that backs off, per turn.
 pub const LANE_DEFERRALS_PER_TURN: usize = 1024;
 /// A lane whose next hop is in trouble rests at least this long, doubling with each failure.

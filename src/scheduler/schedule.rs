@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::settings::{End, Schedule};
+use crate::base::limits::RETRY_MIN;
 
 impl Schedule {
     /// The pause after attempt number `attempts` (from one), with up to a twentieth of jitter from `random`; never
@@ -11,9 +12,9 @@ impl Schedule {
         let last = self.retry.len().saturating_sub(1);
         let at = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX).min(last);
         let pause = self.retry.get(at).copied().unwrap_or(Duration::from_secs(600));
-        let pause = pause.max(Duration::from_secs(1)) + jitter(pause / 20, random);
+        let pause = pause.max(RETRY_MIN) + jitter(pause / 20, random);
         match self.end {
-            End::Expire(expire) if age < expire => pause.min((expire - age).max(Duration::from_secs(1))),
+            End::Expire(expire) if age < expire => pause.min((expire - age).max(RETRY_MIN)),
             _ => pause,
         }
     }
@@ -60,6 +61,13 @@ mod tests {
         assert_eq!(pauses, [120, 300, 600, 900, 1800, 3600, 7200, 7200, 7200]);
         let jittered = schedule.pause(1, S(0), u64::MAX);
         assert!(jittered > S(120) && jittered <= S(126), "{jittered:?}");
+    }
+
+    #[test]
+    fn what_may_be_configured_is_what_is_waited() {
+        let schedule = Schedule { retry: vec![RETRY_MIN, Duration::from_millis(700)], ..Schedule::default() };
+        let pauses: Vec<u128> = (1..4).map(|n| schedule.pause(n, S(0), 0).as_millis()).collect();
+        assert_eq!(pauses, [100, 700, 700]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 
+use crate::base::limits::RETRY_MIN;
 use crate::expr::{Expr, Stage, expression};
 use crate::schema::{FaultKind, Section, Typed, defaults};
 
@@ -172,7 +173,7 @@ impl Schedule {
             let fault = s.fault_at("queue-name", FaultKind::Reference, title);
             s.report(fault.found(format!("\"{queue}\"")).expected(format!("one of {}", names.join(", "))));
         }
-        let waits = Duration::kind().within(Duration::from_millis(10)..=DAY * 30).list();
+        let waits = Duration::kind().within(RETRY_MIN..=DAY * 30).list();
         let retry = s
             .knob("retry", waits.only("at least one duration", |waits: &Vec<Duration>| !waits.is_empty()))
             .doc("The wait after each failed attempt; the last one repeats.")
@@ -228,6 +229,14 @@ mod tests {
         assert_eq!(settings.schedules["quick"].end, End::Attempts(3));
         assert_eq!(settings.schedules.len(), 5);
         assert_eq!(settings.queues["fast"].attempts_max, 7);
+    }
+
+    #[test]
+    fn a_retry_shorter_than_the_timer_can_tell_is_refused() {
+        let of = |retry: &str| read(&format!("[queue.schedule.x]\nqueue-name = 'remote'\nretry = ['{retry}']"));
+        let (settings, faults) = of("100ms");
+        assert_eq!((settings.schedules["x"].retry[0], faults.len()), (Duration::from_millis(100), 0));
+        assert_eq!(of("99ms").1.len(), 1);
     }
 
     #[test]
