@@ -26,6 +26,8 @@ pub const REPLY_LINES_MAX: usize = 128;
 pub const HEADER_SECTION_BYTES_MAX: usize = 256 * 1024;
 /// Content up to this many octets is gathered in one buffer and committed in the log; more streams to bulk segments.
 pub const INLINE_CONTENT_BYTES_MAX: usize = 256 * 1024;
+/// Damaged places of a stream that are remembered, so that each is told once.
+pub const DAMAGE_PLACES_MAX: usize = 16 * 1024;
 /// Content of one bulk extent.
 pub const EXTENT_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one batch of the group commit.

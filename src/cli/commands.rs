@@ -91,7 +91,7 @@ pub fn ask(server: &ServerArgs, query: &Query) -> Result<ExitCode> {
     let answer = socket::ask(&socket_path(server)?, query)?;
     let failed = match &answer {
         Answer::Refused { .. } => true,
-        Answer::Done { messages, unknown } => *messages == 0 && !unknown.is_empty(),
+        Answer::Done { messages, unknown, .. } => *messages == 0 && !unknown.is_empty(),
         _ => false,
     };
     if server.json {

@@ -10,10 +10,13 @@ pub fn text(answer: &Answer) -> String {
     match answer {
         Answer::Messages { rows, more } => messages(&mut out, rows, *more),
         Answer::Message { row } => message(&mut out, row),
-        Answer::Done { messages, unknown } => {
+        Answer::Done { messages, unknown, under_way } => {
             let _ = writeln!(out, "{messages} {}", if *messages == 1 { "message" } else { "messages" });
             for id in unknown {
                 let _ = writeln!(out, "not queued: {id}");
+            }
+            for id in under_way {
+                let _ = writeln!(out, "not removed while it is attempted: {id}");
             }
         }
         Answer::Stats { values, timings } => stats(&mut out, values, timings),

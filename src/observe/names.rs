@@ -141,6 +141,7 @@ names! {
         SpoolHealth = "spool.health": "The spool became ready, full or sick.",
         SpoolRecovery = "spool.recovery": "Recovery made progress.",
         SpoolQuarantine = "spool.quarantine": "A record failed its checksum.",
+        SpoolUnreadable = "spool.unreadable": "A message could not be read back; it is tried again.",
         Panic = "panic": "A task of ours panicked; its place is named.",
     }
 }

@@ -122,11 +122,12 @@ fn list(answers: Vec<Answer>, limit: usize) -> Answer {
 }
 
 fn done(answers: Vec<Answer>, wanted: usize) -> Answer {
-    let (mut total, mut unknown_anywhere): (usize, Option<Vec<String>>) = (0, None);
+    let (mut total, mut unknown_anywhere, mut all_under_way) = (0, None::<Vec<String>>, Vec::new());
     for answer in answers {
         match answer {
-            Answer::Done { messages, unknown } => {
+            Answer::Done { messages, unknown, under_way } => {
                 total += messages;
+                all_under_way.extend(under_way);
                 // Unknown is what no shard knows.
                 unknown_anywhere = Some(match unknown_anywhere {
                     None => unknown,
@@ -138,7 +139,7 @@ fn done(answers: Vec<Answer>, wanted: usize) -> Answer {
         }
     }
     let unknown = if wanted == 0 { Vec::new() } else { unknown_anywhere.unwrap_or_default() };
-    Answer::Done { messages: total, unknown }
+    Answer::Done { messages: total, unknown, under_way: all_under_way }
 }
 
 fn stats(snapshot: &Snapshot) -> Answer {
@@ -166,6 +167,7 @@ mod tests {
         let done_one = |messages, unknown: &[&str]| Answer::Done {
             messages,
             unknown: unknown.iter().map(|id| (*id).to_owned()).collect(),
+            under_way: Vec::new(),
         };
         let merged = done(vec![done_one(1, &["b", "c"]), done_one(1, &["a", "c"])], 3);
         assert_eq!(merged, done_one(2, &["c"]));

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::time::Duration;
 
-use posthaste_rt::task;
+use posthaste_rt::{task, time};
 
 use super::query::{Action, Answer, Filter, Query, RecipientRow, Row};
 use super::recording::{OwedReports, record};
@@ -26,6 +27,12 @@ const PAGE: usize = 500;
 const READS_MAX: usize = 100_000;
 /// Messages of one listing.
 const ROWS_MAX: usize = 10_000;
+/// How often a message that is under way is looked at again before the operator is told that it stays.
+const REMOVE_TRIES: usize = 40;
+/// Pause between those looks.
+const REMOVE_PAUSE: Duration = Duration::from_millis(50);
+/// Messages named of those that stay.
+const UNDER_WAY_SHOWN: usize = 100;
 /// Recipients shown of one message in a listing.
 const RECIPIENTS_IN_LISTING: usize = 5;
 
@@ -78,8 +85,8 @@ async fn candidates(shard: &Rc<Shard>, filter: &Filter, after: Option<MessageId>
     }
     let index_filter = queue::Filter {
         recipient_domain: filter.domain.clone(),
-        age_min: filter.older_than_s.map(std::time::Duration::from_secs),
-        after: filter.newer_than_s.map(|s| now.wall - std::time::Duration::from_secs(s)),
+        age_min: filter.older_than_s.map(Duration::from_secs),
+        after: filter.newer_than_s.map(|s| now.wall - Duration::from_secs(s)),
         ..queue::Filter::default()
     };
     let mut cursor = Some(Cursor::default());
@@ -294,7 +301,7 @@ async fn act(shard: &Rc<Shard>, action: Action, filter: &Filter) -> Answer {
         let now = shard.now();
         shard.scheduler.borrow_mut().end_rests(now);
     }
-    let mut messages = 0;
+    let (mut messages, mut left) = (0, Vec::new());
     for id in candidates(shard, filter, None, usize::MAX).await {
         if needs_record(filter) {
             match shard.spool.read(id).await {
@@ -302,11 +309,16 @@ async fn act(shard: &Rc<Shard>, action: Action, filter: &Filter) -> Answer {
                 _ => continue,
             }
         }
-        messages += usize::from(act_on(shard, action, id).await);
+        let is_done = act_on(shard, action, id).await;
+        messages += usize::from(is_done);
+        if action == Action::Remove && shard.scheduler.borrow().queue().contains(id) {
+            left.push((id, is_done));
+        }
         task::yield_if_needed().await;
     }
+    let under_way = remove_left(shard, left, &mut messages).await;
     shard.work.ring();
-    Answer::Done { messages, unknown }
+    Answer::Done { messages, unknown, under_way }
 }
 
 async fn act_on(shard: &Rc<Shard>, action: Action, id: MessageId) -> bool {
@@ -332,6 +344,26 @@ async fn act_on(shard: &Rc<Shard>, action: Action, id: MessageId) -> bool {
             true
         }
     }
+}
+
+/// Removes what was under way when its removal was asked for, if that ends soon; gives what stays, at most a few.
+async fn remove_left(shard: &Rc<Shard>, mut left: Vec<(MessageId, bool)>, messages: &mut usize) -> Vec<String> {
+    for _ in 0..REMOVE_TRIES {
+        if left.is_empty() {
+            break;
+        }
+        time::sleep(REMOVE_PAUSE).await;
+        let mut still = Vec::new();
+        for (id, is_counted) in left {
+            let is_done = act_on(shard, Action::Remove, id).await;
+            *messages += usize::from(is_done && !is_counted);
+            if shard.scheduler.borrow().queue().contains(id) {
+                still.push((id, is_counted || is_done));
+            }
+        }
+        left = still;
+    }
+    left.iter().take(UNDER_WAY_SHOWN).map(|(id, _)| id.to_string()).collect()
 }
 
 fn said(id: MessageId, now: Now, what: &str) -> bool {

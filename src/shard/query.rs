@@ -178,6 +178,9 @@ pub enum Answer {
         /// Ids that were asked for and are not queued.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         unknown: Vec<String>,
+        /// Ids that were not removed whole: an attempt of some recipient is under way.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        under_way: Vec<String>,
     },
     /// Counters and latencies.
     Stats {

@@ -7,7 +7,7 @@ use posthaste_rt::task;
 use super::arrival;
 use super::state::Shard;
 use crate::observe::log::{self, Level};
-use crate::observe::{self, Counter, Event, Gauge};
+use crate::observe::{self, Event, Gauge};
 use crate::spool::{Recovered, Recovery, RecoveryEvent};
 
 /// Runs until all streams of this shard are recovered.
@@ -21,10 +21,7 @@ pub async fn run(shard: Rc<Shard>, mut recovery: Recovery) {
                 shard.work.ring();
                 task::yield_if_needed().await;
             }
-            RecoveryEvent::Damaged(damage) => {
-                observe::count(Counter::SpoolQuarantined);
-                say(&shard, Level::Error, Event::SpoolQuarantine, &damage.to_string());
-            }
+            RecoveryEvent::Damaged(damage) => shard.damaged(&damage),
             RecoveryEvent::Complete(stream) => {
                 say(
                     &shard,

@@ -20,7 +20,7 @@ use crate::observe::log::{self, Level};
 use crate::observe::{self, Counter, Event};
 use crate::queue::LaneKey;
 use crate::scheduler::Scheduler;
-use crate::spool::{self, ReadError, Spool};
+use crate::spool::{self, Damage, ReadError, Spool};
 
 /// Content of queued mail that a shard keeps in memory for the first attempt.
 const RETAINED_BYTES_MAX: u64 = 64 << 20;
@@ -107,19 +107,28 @@ impl Shard {
         self.send_limits();
     }
 
-    /// A message could not be read back: say so. What is damaged is held: it is damaged at the next attempt as well,
-    /// and the operator finds it in the queue and may remove it.
+    /// A message could not be read back. What is damaged is held: it is damaged at the next attempt as well, and the
+    /// operator finds it in the queue and may remove it. The spool says where it is damaged, once.
     pub fn unreadable(&self, id: MessageId, error: &ReadError) {
         match error {
-            ReadError::NotFound(_) => return, // finished meanwhile
+            ReadError::NotFound(_) => {} // finished meanwhile
             ReadError::Damaged(_) => {
-                observe::count(Counter::SpoolQuarantined);
                 self.scheduler.borrow_mut().hold(id);
             }
-            ReadError::Io(..) => {}
+            ReadError::Io(..) => log::event(self.now().wall, Level::Error, Event::SpoolUnreadable, |line| {
+                line.show("id", id).show("reason", error);
+            }),
         }
+    }
+
+    /// Counts and tells a damaged place.
+    pub(super) fn damaged(&self, damage: &Damage) {
+        observe::count(Counter::SpoolQuarantined);
         log::event(self.now().wall, Level::Error, Event::SpoolQuarantine, |line| {
-            line.show("id", id).show("reason", error);
+            if let Some(id) = damage.message {
+                line.show("id", id);
+            }
+            line.show("what", damage);
         });
     }
 

@@ -105,10 +105,7 @@ fn watch(shard: &Rc<Shard>, last: &Cell<Health>) {
         });
     }
     for damage in shard.spool.take_damage() {
-        observe::count(Counter::SpoolQuarantined);
-        log::event(shard.now().wall, Level::Error, Event::SpoolQuarantine, |line| {
-            line.show("what", damage);
-        });
+        shard.damaged(&damage);
     }
 }
 

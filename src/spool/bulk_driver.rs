@@ -10,7 +10,7 @@ use crate::base::MessageId;
 use crate::base::limits::EXTENT_BYTES_MAX;
 
 use super::bulk::{BulkPin, segments_of};
-use super::error::{CommitError, Health, ReadError};
+use super::error::{CommitError, Damage, DamageKind, Health, ReadError};
 use super::message::{Body, Extent, Extents};
 use super::segment::SegmentKind;
 use super::storage::{Storage, StorageFile};
@@ -180,6 +180,17 @@ impl<S: Storage> BodyReader<S> {
 
 impl<S: Storage> Stream<S> {
     async fn read_extent(&self, id: MessageId, extent: &Extent) -> Result<Bytes, ReadError> {
+        let read = self.read_verified(id, extent).await;
+        if matches!(read, Err(ReadError::Damaged(_))) {
+            let file = self.file_of(SegmentKind::Bulk, extent.segment);
+            let (offset, length) = (extent.offset, u64::from(extent.length));
+            let damage = Damage { file, offset, length, message: Some(id), kind: DamageKind::Extent };
+            self.damage.borrow_mut().note(damage);
+        }
+        read
+    }
+
+    async fn read_verified(&self, id: MessageId, extent: &Extent) -> Result<Bytes, ReadError> {
         let known = self.bulk.borrow().get(extent.segment).map(|segment| (segment.epoch, segment.seed));
         let Some((_, seed)) = known.filter(|(epoch, _)| *epoch == extent.epoch) else {
             return Err(ReadError::Damaged(id));

@@ -6,6 +6,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use crate::base::MessageId;
+
 use super::error::{Damage, DamageKind, Health};
 use super::facts::Key;
 use super::index::{Mark, Phase, Segment};
@@ -160,6 +162,7 @@ impl<S: Storage> Stream<S> {
         let id = live.key.id(self.id);
         let is_message = |record: &Record| matches!(record, Record::Message(m) if m.id == id);
         let Some(message) = self.find(victim, live.offset, live.length as usize, is_message).await? else {
+            self.damaged(victim, live.offset, u64::from(live.length), id);
             return Ok(None);
         };
         let mut records = vec![message];
@@ -168,7 +171,10 @@ impl<S: Storage> Stream<S> {
             let is_status = |record: &Record| matches!(record, Record::Status(s) if s.message == id && s.recipient.0 as usize == recipient);
             match self.find(segment, offset, 0, is_status).await? {
                 Some(status) => records.push(status),
-                None => return Ok(None),
+                None => {
+                    self.damaged(segment, offset, 0, id);
+                    return Ok(None);
+                }
             }
         }
         if let Some((segment, offset)) = live.hold.0.place() {
@@ -178,7 +184,10 @@ impl<S: Storage> Stream<S> {
             };
             match self.find(segment, offset, 0, is_hold).await? {
                 Some(hold) => records.push(hold),
-                None => return Ok(None),
+                None => {
+                    self.damaged(segment, offset, 0, id);
+                    return Ok(None);
+                }
             }
         }
         Ok(Some(records))
@@ -197,20 +206,26 @@ impl<S: Storage> Stream<S> {
         Ok(records.into_iter().rev().find(is_it))
     }
 
-    /// The verified payload of a frame. Damage is noted.
+    /// The verified payload of a frame; `None` when there is none at that place.
     pub(super) async fn payload(&self, segment: u32, offset: u64, length: usize) -> io::Result<Option<Bytes>> {
         let Some(seal) = self.sealed(segment) else { return Ok(None) };
         let Some(file) = self.file(SegmentKind::Log, segment) else { return Ok(None) };
         self.pin(segment, true);
         let read = frame(&file, &seal, offset, length).await;
         self.pin(segment, false);
-        let payload = read?.map(|(_, payload)| payload);
-        if payload.is_none() {
-            let file = format!("stream-{}/{}", self.id, file_name(SegmentKind::Log, segment));
-            let kind = DamageKind::Payload;
-            self.damage.borrow_mut().push(Damage { file, offset, length: length as u64, message: None, kind });
-        }
-        Ok(payload)
+        Ok(read?.map(|(_, payload)| payload))
+    }
+
+    /// Takes note that what stands there about a message is not what was written.
+    pub(super) fn damaged(&self, segment: u32, offset: u64, length: u64, message: MessageId) {
+        let file = self.file_of(SegmentKind::Log, segment);
+        let damage = Damage { file, offset, length, message: Some(message), kind: DamageKind::Payload };
+        self.damage.borrow_mut().note(damage);
+    }
+
+    /// A segment's file as it is called in words about damage.
+    pub(super) fn file_of(&self, kind: SegmentKind, number: u32) -> String {
+        format!("stream-{}/{}", self.id, file_name(kind, number))
     }
 
     /// Stream facts whose last value is in `victim` are said again.

@@ -265,7 +265,7 @@ impl<S: Storage> Spool<S> {
 
     /// Damage that was met since the last call, other than by recovery, which reports its own.
     pub fn take_damage(&self) -> Vec<Damage> {
-        self.inner.all().iter().flat_map(|stream| stream.damage.take()).collect()
+        self.inner.all().iter().flat_map(|stream| stream.damage.borrow_mut().take()).collect()
     }
 
     /// What was done so far.
@@ -399,7 +399,8 @@ impl<S: Storage> Inner<S> {
         for segment in old {
             is_complete &= self.recover_segment(&stream, &mut merge, segment).await;
         }
-        for damage in stream.damage.take() {
+        let met = stream.damage.borrow_mut().take();
+        for damage in met {
             self.events.send(RecoveryEvent::Damaged(damage)).await;
         }
         // A segment that could not be read may hold what others speak of: then nothing is recycled in this start.
@@ -460,8 +461,8 @@ impl<S: Storage> Stream<S> {
         }
         let is_exact = old.end.is_some();
         let span = Span { stream: self.id, number: old.number, seal: &seal, limit, is_exact, may_be_torn: is_exact };
-        let mut walked = gather(&file, &span, |_| false).await?;
-        self.damage.borrow_mut().append(&mut walked.damage);
+        let walked = gather(&file, &span, |_| false).await?;
+        self.damage.borrow_mut().note_all(walked.damage);
         if let (false, Some(segment)) = (is_exact, self.log.borrow_mut().index.segment_mut(old.number)) {
             // No footer and no named end: one of them was lost. The end is where the frames end.
             segment.end = walked.end.next_multiple_of(4096);
@@ -491,12 +492,25 @@ impl<S: Storage> Stream<S> {
                 Err(error) => return Err(ReadError::Io(id, error)),
                 // Not there: moved by compaction since, or damaged.
                 Ok(None) if self.log.borrow().index.get(key).is_some_and(|e| e.segment() == place.0) => {
+                    self.damaged(place.0, place.1, u64::from(place.2), id);
                     return Err(ReadError::Damaged(id));
                 }
                 Ok(None) => {}
             }
         }
         Err(ReadError::Damaged(id))
+    }
+
+    /// A status was not where it was looked for: damaged, unless it has moved since.
+    fn status_missing(&self, id: MessageId, recipient: usize, place: (u32, u64)) {
+        let is_there = Key::new(id).is_some_and(|key| {
+            let log = self.log.borrow();
+            let mark = log.index.get(key).and_then(|entry| entry.marks().get(recipient).and_then(|mark| mark.place()));
+            mark == Some(place)
+        });
+        if is_there {
+            self.damaged(place.0, place.1, 0, id);
+        }
     }
 
     async fn read_at(
@@ -516,8 +530,9 @@ impl<S: Storage> Stream<S> {
             let Some((segment, offset)) = mark.place() else { continue };
             let is_status = |record: &Record| matches!(record, Record::Status(s) if s.message == id && s.recipient.0 as usize == recipient);
             // A status whose frame was damaged since is unknown; the index still says what it meant.
-            if let Some(Record::Status(status)) = self.find(segment, offset, 0, is_status).await? {
-                *slot = Some(status.status);
+            match self.find(segment, offset, 0, is_status).await? {
+                Some(Record::Status(status)) => *slot = Some(status.status),
+                _ => self.status_missing(id, recipient, (segment, offset)),
             }
         }
         Ok(Some(Stored { message, statuses, is_held: *is_held }))

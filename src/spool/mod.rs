@@ -23,6 +23,7 @@ mod bulk;
 mod bulk_driver;
 mod codec;
 mod compact;
+mod damage;
 pub mod disk;
 mod error;
 mod facts;

@@ -10,6 +10,7 @@ use crate::base::StreamId;
 
 use super::bulk::{BulkSegment, BulkTable};
 use super::bulk_driver::BulkSync;
+use super::damage::DamageLog;
 use super::error::{Damage, DamageKind, OpenError};
 use super::facts::{START_MAX, SegmentFacts};
 use super::index::{Index, Phase, Segment};
@@ -47,7 +48,7 @@ struct Found<S: Storage> {
     /// Log segments whose header is not valid: zeroed again by upkeep.
     raw: Vec<u32>,
     next_number: u32,
-    damage: Vec<Damage>,
+    damage: DamageLog,
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> OpenError + '_ {
@@ -125,8 +126,13 @@ pub(super) async fn open<S: Storage>(
 
 /// Opens every segment file and reads its header.
 async fn find<S: Storage>(storage: &S, dir: &Path) -> Result<Found<S>, OpenError> {
-    let mut found =
-        Found { files: HashMap::new(), headers: Vec::new(), raw: Vec::new(), next_number: 1, damage: Vec::new() };
+    let mut found = Found {
+        files: HashMap::new(),
+        headers: Vec::new(),
+        raw: Vec::new(),
+        next_number: 1,
+        damage: DamageLog::default(),
+    };
     let mut names = storage.list(dir).await.map_err(io_error(dir))?;
     names.sort();
     for name in names {
@@ -151,7 +157,7 @@ async fn find<S: Storage>(storage: &S, dir: &Path) -> Result<Found<S>, OpenError
             Ok(_) | Err(HeaderFault::Invalid { blank: false }) => {
                 // Never touched again by itself: a person may still get something out of it.
                 let length = file.size().await.unwrap_or(0);
-                found.damage.push(Damage { file: name, offset: 0, length, message: None, kind: DamageKind::Segment });
+                found.damage.note(Damage { file: name, offset: 0, length, message: None, kind: DamageKind::Segment });
                 continue;
             }
         }
@@ -218,7 +224,7 @@ async fn close_tail<S: Storage>(
             segment.phase = if is_sealed { Phase::Sealed } else { Phase::Closed };
             entry.end = Some(end);
             entry.facts = Some(facts.facts);
-            found.damage.extend(facts.damage);
+            found.damage.note_all(facts.damage);
         }
         log.index.add_segment(number, segment);
         old.push(entry);

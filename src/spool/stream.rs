@@ -11,7 +11,7 @@ use crate::base::StreamId;
 
 use super::bulk::BulkTable;
 use super::bulk_driver::BulkSync;
-use super::error::Damage;
+use super::damage::DamageLog;
 use super::frame::Seal;
 use super::log::Log;
 use super::message::Record;
@@ -57,7 +57,7 @@ pub(super) struct Stream<S: Storage> {
     /// The writer is done for good.
     pub(super) is_written_out: Cell<bool>,
     pub(super) is_over: Answer<()>,
-    pub(super) damage: RefCell<Vec<Damage>>,
+    pub(super) damage: RefCell<DamageLog>,
     pub(super) counts: Counts,
     pub(super) lock: RefCell<Option<S::Lock>>,
 }

@@ -103,7 +103,7 @@ impl<S: Storage> Stream<S> {
         let mut walked = gather(file, &span, |key| self.log.borrow().index.get(key).is_none()).await?;
         if !walked.damage.is_empty() {
             // Frames stay readable one by one; a footer would hide the damage.
-            self.damage.borrow_mut().append(&mut walked.damage);
+            self.damage.borrow_mut().note_all(walked.damage);
             return Ok(false);
         }
         walked.facts.prune();
@@ -129,6 +129,7 @@ impl<S: Storage> Stream<S> {
         log.add_ready(number);
         log.set_starved(false);
         drop(log);
+        self.damage.borrow_mut().forget(&self.file_of(SegmentKind::Log, number));
         bump(&self.counts.recycled, 1);
         self.work.ring();
         Ok(())
@@ -144,6 +145,7 @@ impl<S: Storage> Stream<S> {
         self.write_header(&header).await?;
         self.bulk.borrow_mut().remove(number);
         self.bulk_ready.borrow_mut().push(number);
+        self.damage.borrow_mut().forget(&self.file_of(SegmentKind::Bulk, number));
         self.log.borrow_mut().set_starved(false);
         self.bulk_changed.ring();
         Ok(())

@@ -15,7 +15,7 @@ use crate::relay::relay_to;
 const CONTENT: &str = "Subject: x\r\n\r\nbody";
 
 /// A sink that defers every recipient until the gate is opened.
-fn gated() -> (Sink, Arc<AtomicBool>) {
+pub fn gated() -> (Sink, Arc<AtomicBool>) {
     let open = Arc::new(AtomicBool::new(false));
     let gate = open.clone();
     let sink = Sink::scripted(&["PIPELINING", "8BITMIME"], move |command| {
@@ -25,7 +25,7 @@ fn gated() -> (Sink, Arc<AtomicBool>) {
 }
 
 /// A relay that retries only when it is told to.
-fn patient(port: u16) -> String {
+pub fn patient(port: u16) -> String {
     relay_to(port, "").replace("\"1s\"", "\"1h\"")
 }
 

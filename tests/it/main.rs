@@ -5,6 +5,7 @@
 
 mod bounds;
 mod crash;
+mod damage;
 mod delivering;
 mod faults;
 mod harness;

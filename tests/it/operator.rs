@@ -1,10 +1,13 @@
 //! What an operator does: listing, asking why, holding, releasing, removing, reloading, stopping.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Client, Server, Sink, eventually, free_port};
+use crate::harness::{Client, PATIENCE, Server, Sink, eventually, free_port};
 use crate::relay::relay_to;
 
 fn json(text: &str) -> serde_json::Value {
@@ -125,6 +128,29 @@ fn removed_is_removed_also_after_a_restart() {
     assert!(dump.contains("b@two.test") && dump.to_lowercase().contains("removed"), "{dump}");
     server.launch(&[]);
     assert_eq!(server.command(&["queue", "list"]).trim(), "no messages");
+}
+
+#[test]
+fn what_cannot_be_removed_yet_is_named() {
+    let is_open = Arc::new(AtomicBool::new(false));
+    let gate = is_open.clone();
+    let sink = Sink::scripted(&["PIPELINING"], move |command| {
+        let start = Instant::now();
+        while command.starts_with("RCPT") && !gate.load(Ordering::Acquire) && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        command.starts_with("RCPT").then(|| "450 4.2.1 later".to_owned())
+    });
+    let server = Server::start(&relay_to(sink.port, "").replace("\"1s\"", "\"1h\""));
+    let reply = Client::greeted(server.port).mail("a@one.test", &["b@two.test"], "Subject: x\r\n\r\nbody");
+    let id = reply.split_whitespace().find(|word| word.matches('-').count() == 2).expect("an id").trim_end_matches('.');
+    eventually("it is attempted", || sink.connections() == 1);
+    let said = server.command(&["queue", "remove", id]);
+    assert_eq!(said, format!("0 messages\nnot removed while it is attempted: {id}\n"));
+    is_open.store(true, Ordering::Release);
+    eventually("the attempt has ended", || server.metric("posthaste_delivery_recipients_deferred_total") == 1.0);
+    assert_eq!(server.command(&["queue", "remove", id]), "1 message\n");
+    server.drained();
 }
 
 #[test]
