@@ -68,6 +68,14 @@ pub const REGEX_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const MEMORY_KEYS_MAX: usize = 65_536;
 /// Stores that expressions may write to on one shard.
 pub const MEMORY_STORES_MAX: usize = 256;
+/// Changes that one mail filter may make to one message, and pieces that it may replace a body by.
+pub const MILTER_EDITS_MAX: usize = 4096;
+/// How often a mail filter may say that it is still at work before it is called broken.
+pub const MILTER_PROGRESS_MAX: u32 = 1024;
+/// Octets that are gathered for a mail filter before they are written.
+pub const MILTER_WRITE_BYTES: usize = 64 * 1024;
+/// Octets of a mail filter's answer to the negotiation.
+pub const MILTER_OPTIONS_BYTES_MAX: u32 = 64 * 1024;
 
 /// Keys that one shard owns the limits of; idle ones give way to new ones.
 pub const LIMIT_KEYS_MAX: usize = 131_072;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use compact_str::CompactString;
 
 use super::address::{ForwardPath, ReversePath};
-use super::envelope::Recipient;
+use super::envelope::{Envelope, Recipient, Ret};
 
 /// Edits in the order in which they are applied.
 pub type Edits = Vec<Edit>;
@@ -48,6 +48,13 @@ pub enum Edit {
     ReplaceBody(Vec<Bytes>),
     /// The reverse-path becomes another.
     ChangeReversePath(ReversePath),
+    /// What MAIL asked to be returned becomes another: RET and ENVID, as far as they are given here.
+    ChangeReturn {
+        /// RET.
+        ret: Option<Ret>,
+        /// ENVID, decoded from xtext: printable, no control characters.
+        envid: Option<CompactString>,
+    },
     /// A recipient more.
     AddRecipient(Recipient),
     /// Every recipient with that path goes.
@@ -61,5 +68,29 @@ impl Edit {
             self,
             Edit::InsertField { .. } | Edit::AppendField { .. } | Edit::ChangeField { .. } | Edit::DeleteField { .. }
         )
+    }
+
+    /// It concerns the envelope.
+    pub fn is_envelope(&self) -> bool {
+        matches!(
+            self,
+            Edit::ChangeReversePath(_) | Edit::ChangeReturn { .. } | Edit::AddRecipient(_) | Edit::DeleteRecipient(_)
+        )
+    }
+
+    /// Does to an envelope what concerns it; other edits do nothing.
+    pub fn apply_to_envelope(&self, envelope: &mut Envelope) {
+        match self {
+            Edit::ChangeReversePath(path) => envelope.reverse_path = path.clone(),
+            Edit::ChangeReturn { ret, envid } => {
+                envelope.mail.ret = ret.or(envelope.mail.ret);
+                if envid.is_some() {
+                    envelope.mail.envid.clone_from(envid);
+                }
+            }
+            Edit::AddRecipient(recipient) => envelope.recipients.push(recipient.clone()),
+            Edit::DeleteRecipient(path) => envelope.recipients.retain(|known| known.path != *path),
+            _ => {}
+        }
     }
 }

@@ -93,6 +93,11 @@ impl HeaderSection {
         self.fields.iter().map(|span| self.field(span))
     }
 
+    /// The field at that place from the top, counted from zero.
+    pub fn get(&self, index: usize) -> Option<Field<'_>> {
+        self.fields.get(index).map(|span| self.field(span))
+    }
+
     /// The fields of that name from the top.
     pub fn named<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = Field<'a>> + Clone {
         self.fields().filter(move |field| field.is(name))

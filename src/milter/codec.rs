@@ -62,7 +62,7 @@ pub enum Command<'a> {
     EndOfHeader,
     /// The message is over.
     EndOfMessage,
-    /// One field; folding as LF and white space, no CR.
+    /// One field; the CR of its folding is left out, as sendmail does.
     Header {
         /// The name.
         name: &'a [u8],
@@ -114,7 +114,7 @@ impl Command<'_> {
             Command::Header { name, value } => {
                 let mut packet = Packet::begin(code::HEADER, out);
                 packet.text(name);
-                packet.text(value);
+                packet.folded_text(value);
                 packet.end();
             }
             Command::Helo(name) => texts(code::HELO, &[name], out),
@@ -134,6 +134,30 @@ impl Command<'_> {
             }
         }
     }
+}
+
+/// The start of a text of a filter, fit for a log.
+pub(super) fn shown(text: &[u8]) -> String {
+    text.get(..80).unwrap_or(text).escape_ascii().to_string()
+}
+
+/// A chunk of the body from the front of `pieces`, `room` octets at most: how many it has. None without a body.
+pub(super) fn body<'b>(pieces: impl Iterator<Item = &'b [u8]>, room: usize, out: &mut Vec<u8>) -> usize {
+    let mut packet = Packet::begin(code::BODY, out);
+    for piece in pieces {
+        let free = room - packet.data_len();
+        if free == 0 {
+            break;
+        }
+        packet.octets(piece.get(..free).unwrap_or(piece));
+    }
+    let taken = packet.data_len();
+    if taken == 0 {
+        packet.discard()
+    } else {
+        packet.end()
+    }
+    taken
 }
 
 /// CONNECT: the name, the family, then port and address of those families that have them.
@@ -177,6 +201,22 @@ impl<'o> Packet<'o> {
             Some(_) => self.out.extend(text.iter().map(|&b| if b == 0 { b'?' } else { b })),
         }
         self.out.push(0);
+    }
+
+    /// Adds a text with CRLF as LF.
+    pub(super) fn folded_text(&mut self, text: &[u8]) {
+        let mut rest = text;
+        while let Some(at) = memchr::memchr2(b'\r', 0, rest) {
+            let (line, tail) = rest.split_at(at);
+            self.out.extend_from_slice(line);
+            match tail {
+                [b'\r', b'\n', ..] => {}
+                [0, ..] => self.out.push(b'?'),
+                _ => self.out.push(b'\r'),
+            }
+            rest = tail.get(1..).unwrap_or_default();
+        }
+        self.text(rest);
     }
 
     /// Octets of data so far, the code not counted.
@@ -491,7 +531,7 @@ mod tests {
             (Command::Data, b"T"),
             (Command::EndOfHeader, b"N"),
             (Command::EndOfMessage, b"E"),
-            (Command::Header { name: b"Subject", value: b"a\n b" }, b"LSubject\0a\n b\0"),
+            (Command::Header { name: b"Subject", value: b"a\r\n b\rc\n\td" }, b"LSubject\0a\n b\rc\n\td\0"),
             (Command::Helo("a.test"), b"Ha.test\0"),
             (Command::Mail(&["<>", "SIZE=1"]), b"M<>\0SIZE=1\0"),
             (Command::Options { version: 6, actions: 0x1ff, steps: 1 << 20 }, b"O\0\0\0\x06\0\0\x01\xff\0\x10\0\0"),

@@ -46,3 +46,73 @@ pub(super) fn encode(response: &Response) -> Vec<u8> {
     };
     packet(code, &data)
 }
+
+/// The commands in a stream of ours, as code and data; panics on anything but whole packets.
+pub(super) fn commands(mut stream: &[u8]) -> Vec<(char, Vec<u8>)> {
+    let mut all = Vec::new();
+    while !stream.is_empty() {
+        let (length, rest) = stream.split_first_chunk::<4>().expect("a length");
+        let (packet, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+        all.push((char::from(packet[0]), packet[1..].to_vec()));
+        stream = rest;
+    }
+    all
+}
+
+/// What a filter says to a command with its data.
+type Answer = dyn FnMut(char, &[u8]) -> Vec<Response>;
+
+/// A filter in memory: it logs what it is told and answers what a function says, CONTINUE if that says nothing.
+pub(super) struct Filter {
+    pub(super) log: Vec<String>,
+    options: Options,
+    answer: Box<Answer>,
+}
+
+impl Filter {
+    pub(super) fn new(answer: impl FnMut(char, &[u8]) -> Vec<Response> + 'static) -> Filter {
+        let options = Options { version: 6, actions: 0xff, steps: 0, symbols: Vec::new() };
+        Filter { log: Vec::new(), options, answer: Box::new(answer) }
+    }
+
+    pub(super) fn with_steps(mut self, steps: u32) -> Filter {
+        self.options.steps = steps;
+        self
+    }
+
+    /// Hears a stream and gives what it answers.
+    pub(super) fn hear(&mut self, stream: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (code, data) in commands(stream) {
+            if code != 'D' && code != 'O' {
+                self.log.push(format!("{code} {}", data.escape_ascii()));
+            }
+            let answers = match code {
+                'O' => vec![Response::Options(self.options.clone())],
+                'D' | 'A' | 'Q' => continue,
+                _ => (self.answer)(code, &data),
+            };
+            let is_final = answers.last().is_some_and(|last| !last.is_change());
+            answers.iter().for_each(|answer| out.extend(encode(answer)));
+            if !is_final && !self.is_quiet(code) {
+                out.extend(encode(&Response::Continue));
+            }
+        }
+        out
+    }
+
+    fn is_quiet(&self, code: char) -> bool {
+        let flag = match code {
+            'C' => 0x1000,
+            'H' => 0x2000,
+            'M' => 0x4000,
+            'R' => 0x8000,
+            'T' => 0x1_0000,
+            'L' => 0x80,
+            'N' => 0x4_0000,
+            'B' => 0x8_0000,
+            _ => 0,
+        };
+        self.options.steps & flag != 0
+    }
+}

@@ -60,15 +60,10 @@ fn apply(message: &mut Message, edits: Vec<Edit>) {
         message.header = HeaderSection::parse(message.header.clone()).apply(&edits).raw().clone();
     }
     for edit in edits {
-        match edit {
-            Edit::ReplaceBody(pieces) => message.body = Body::Memory(pieces),
-            Edit::ChangeReversePath(path) => message.envelope.reverse_path = path,
-            Edit::AddRecipient(recipient) => message.envelope.recipients.push(recipient),
-            Edit::DeleteRecipient(path) => message.envelope.recipients.retain(|known| known.path != path),
-            Edit::InsertField { .. }
-            | Edit::AppendField { .. }
-            | Edit::ChangeField { .. }
-            | Edit::DeleteField { .. } => {}
+        edit.apply_to_envelope(&mut message.envelope);
+        if let Edit::ReplaceBody(pieces) = edit {
+            message.body = Body::Memory(pieces);
+            message.has_separator = true; // a message without one had no body
         }
     }
 }

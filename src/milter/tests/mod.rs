@@ -1,0 +1,4 @@
+//! The machine and the chain against filters in memory.
+
+mod chain;
+mod machine;
