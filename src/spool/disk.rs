@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use posthaste_rt::file::{Access, File};
-use posthaste_rt::{directory, task, time};
+use posthaste_rt::{clock, directory, task, time};
 
 use super::storage::{Storage, StorageFile};
 
@@ -62,6 +62,10 @@ impl Storage for Disk {
 
     async fn is_copy_on_write(&self, path: &Path) -> bool {
         directory::space(path).await.is_ok_and(|space| space.is_copy_on_write)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_micros(clock::now())
     }
 
     async fn sleep(&self, span: Duration) {

@@ -304,6 +304,16 @@ impl Log {
         self.batch(settled)
     }
 
+    /// Frames wait to be written.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Frames of the batch that is being written.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
     fn has_copy_first(&self) -> bool {
         self.first.front().is_some_and(|frame| matches!(frame.class, Class::Copy { .. }))
     }

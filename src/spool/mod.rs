@@ -21,6 +21,7 @@
 
 mod bulk;
 mod bulk_driver;
+mod cadence;
 mod codec;
 mod compact;
 mod damage;

@@ -111,6 +111,7 @@ pub(super) async fn open<S: Storage>(
         chores: Bell::default(),
         bulk_changed: Bell::default(),
         bulk_wanted: Cell::new(false),
+        cadence: RefCell::default(),
         bulk_ready: RefCell::new(bulk_ready),
         is_recovered: Cell::new(false),
         is_closing: Cell::new(false),

@@ -513,6 +513,10 @@ impl Storage for SimDisk {
         false
     }
 
+    fn now(&self) -> Duration {
+        SimDisk::now(self)
+    }
+
     async fn sleep(&self, span: Duration) {
         self.pause(span).await;
     }

@@ -38,6 +38,8 @@ pub trait Storage: Clone + 'static {
     /// The filesystem rewrites blocks elsewhere (btrfs, zfs, bcachefs): recycling gains nothing there.
     async fn is_copy_on_write(&self, path: &Path) -> bool;
 
+    /// Time since some moment; never goes back.
+    fn now(&self) -> Duration;
     /// Waits.
     async fn sleep(&self, span: Duration);
     /// Bytes that nobody can guess.

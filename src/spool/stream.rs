@@ -11,6 +11,7 @@ use crate::base::StreamId;
 
 use super::bulk::BulkTable;
 use super::bulk_driver::BulkSync;
+use super::cadence::Cadence;
 use super::damage::DamageLog;
 use super::frame::Seal;
 use super::log::Log;
@@ -59,6 +60,7 @@ pub(super) struct Stream<S: Storage> {
     pub(super) is_over: Answer<()>,
     pub(super) damage: RefCell<DamageLog>,
     pub(super) counts: Counts,
+    pub(super) cadence: RefCell<Cadence>,
     pub(super) lock: RefCell<Option<S::Lock>>,
 }
 
@@ -88,6 +90,7 @@ impl<S: Storage> Stream<S> {
 
     async fn write_loop(self: Rc<Self>) {
         loop {
+            self.gather().await;
             let seen = self.work.rings();
             let mut settled = Settled::default();
             let step = self.log.borrow_mut().next(&mut settled);
@@ -105,8 +108,19 @@ impl<S: Storage> Stream<S> {
         self.chores.ring();
     }
 
+    /// Lets frames gather where the last batch had company.
+    async fn gather(&self) {
+        let span = self.cadence.borrow().gathering();
+        if let Some(span) = span
+            && self.log.borrow().has_waiting()
+            && !self.is_closing.get()
+        {
+            self.storage.sleep(span).await;
+        }
+    }
+
     async fn write(&self, segment: u32, offset: u64, buffer: Vec<u8>, sync: bool) {
-        let length = buffer.len();
+        let (length, frames, start) = (buffer.len(), self.log.borrow().in_flight(), self.storage.now());
         bump(&self.counts.batches, 1);
         bump(&self.counts.bytes, length as u64);
         let Some(file) = self.file(SegmentKind::Log, segment) else { return self.fail() };
@@ -118,6 +132,7 @@ impl<S: Storage> Stream<S> {
                 if sync {
                     self.sync(segment).await;
                 }
+                self.cadence.borrow_mut().stored(frames, self.storage.now().saturating_sub(start));
             }
             _ => self.fail(),
         }
