@@ -23,6 +23,7 @@ mod story;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use posthaste::base::ShardId;
@@ -65,7 +66,7 @@ async fn life(story: Rc<Story>, shards: u16, faults: Faults, span: Duration, cli
     let nodes = fleet.nodes.borrow().clone();
     for _ in 0..clients {
         let node = nodes[story.below(u64::from(shards)) as usize].clone();
-        let wait = Duration::from_millis(story.below(if story.one_in(2) { 50 } else { 10_000 }));
+        let wait = Duration::from_millis(story.below(if story.one_in(2) { 50 } else { 4000 }));
         disk.spawn(async move {
             node.disk.sleep(wait).await;
             client::bring(node).await;
@@ -99,7 +100,7 @@ async fn finish(story: &Rc<Story>, disk: &SimDisk, nodes: &[Rc<Node>]) {
         if nodes.iter().all(|node| node.scheduler.borrow().queue().is_empty()) {
             break;
         }
-        disk.sleep(Duration::from_secs(30)).await;
+        disk.sleep(Duration::from_secs(10)).await;
     }
     for node in nodes {
         note(|| node.describe());
@@ -119,7 +120,7 @@ fn tell(seed: u64) -> BTreeMap<&'static str, u64> {
         let crash = if story.one_in(4) { Crash::Kill } else { Crash::PowerLoss };
         let operations = 20 + story.below(900);
         let shards = 1 + story.below(3) as u16;
-        let span = Duration::from_secs([1, 10, 60, 240][story.below(4) as usize]);
+        let span = Duration::from_secs([1, 4, 20, 80][story.below(4) as usize]);
         let disk = story.disk.borrow().clone();
         disk.crash_in((!is_last && !story.one_in(5)).then_some(operations));
         note(|| {
@@ -152,20 +153,30 @@ fn the_promises_hold() {
         println!("{:?}", tell(seed));
         return;
     }
-    let seeds = number("POSTHASTE_SEEDS").unwrap_or(60);
+    let seeds = number("POSTHASTE_SEEDS").unwrap_or(300);
     let first = number("POSTHASTE_FIRST").unwrap_or(0);
-    let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
-    // A story has one thread; two are told at once.
-    let half = |odd: u64| (first..first + seeds).filter(|seed| seed % 2 == odd).map(told).collect::<Vec<_>>();
-    let counts = std::thread::scope(|scope| {
-        let other = scope.spawn(|| half(1));
-        let mut all = half(0);
-        all.extend(other.join().expect("a story failed"));
-        all
+    // A story has one thread; as many are told at once as there are cores.
+    let next = AtomicU64::new(first);
+    let teller = || {
+        let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + seeds {
+                return sums;
+            }
+            told(seed).into_iter().for_each(|(key, count)| *sums.entry(key).or_default() += count);
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let sums = std::thread::scope(|scope| {
+        let tellers: Vec<_> = (0..cores).map(|_| scope.spawn(teller)).collect();
+        let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for teller in tellers {
+            let part = teller.join().expect("a story failed");
+            part.into_iter().for_each(|(key, count)| *sums.entry(key).or_default() += count);
+        }
+        sums
     });
-    for (key, count) in counts.into_iter().flatten() {
-        *sums.entry(key).or_default() += count;
-    }
     println!("{seeds} stories: {sums:?}");
     if seeds >= 50 {
         for what in ["acknowledged", "refused", "duplicates", "reports", "delivered", "failed"] {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::base::MessageId;
 
-use super::error::{Damage, DamageKind, Health};
+use super::error::{CommitError, Damage, DamageKind, Health};
 use super::facts::Key;
 use super::index::{Mark, Phase, Segment};
 use super::message::Record;
@@ -46,8 +46,7 @@ impl<S: Storage> Stream<S> {
         self.pin(victim, true);
         let result = self.empty(victim).await;
         self.pin(victim, false);
-        result?;
-        if self.log.borrow().health() == Health::Sick {
+        if !result? || self.log.borrow().health() == Health::Sick {
             return Ok(false);
         }
         // What changed while it was copied is copied next time; what is damaged stays.
@@ -102,10 +101,11 @@ impl<S: Storage> Stream<S> {
         victim(log.index.segments(), size, &stuck, is_wasteful)
     }
 
-    async fn empty(self: &Rc<Self>, victim: u32) -> io::Result<()> {
+    /// Writes all that is live in `victim` again; false when there was no segment to write it to.
+    async fn empty(self: &Rc<Self>, victim: u32) -> io::Result<bool> {
         let live = self.live_messages(victim).await?;
         let mut waiting: Vec<Waiter> = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut has_room) = (0, true);
         for message in live {
             let Some(records) = self.copy_of(victim, &message).await? else { continue };
             let class = Class::Copy { key: message.key, from: victim, marks: message.marks, hold: message.hold };
@@ -114,19 +114,25 @@ impl<S: Storage> Stream<S> {
             bytes += message.length as usize;
             if bytes > COPIES_BYTES_MAX {
                 bytes = 0;
-                self.wait_for(&mut waiting).await;
+                has_room &= self.wait_for(&mut waiting).await;
+                if !has_room {
+                    return Ok(false);
+                }
             }
         }
-        self.wait_for(&mut waiting).await;
-        self.move_facts(victim).await;
-        Ok(())
+        waiting.extend(self.move_facts(victim));
+        has_room &= self.wait_for(&mut waiting).await;
+        Ok(has_room)
     }
 
-    async fn wait_for(&self, waiting: &mut Vec<Waiter>) {
+    /// A copy that was dropped is tried again; false when one was for lack of a segment.
+    async fn wait_for(&self, waiting: &mut Vec<Waiter>) -> bool {
         self.work.ring();
+        let mut has_room = true;
         for waiter in waiting.drain(..) {
-            let _ = waiter.wait().await; // a copy that was dropped is tried again
+            has_room &= waiter.wait().await != Err(CommitError::Full);
         }
+        has_room
     }
 
     /// The messages whose newest copy is in `victim`, by a walk through it.
@@ -229,16 +235,14 @@ impl<S: Storage> Stream<S> {
     }
 
     /// Stream facts whose last value is in `victim` are said again.
-    async fn move_facts(self: &Rc<Self>, victim: u32) {
-        let facts: Vec<Record> = {
-            let log = self.log.borrow();
-            let here = log.index.facts().filter(|(_, _, segment)| *segment == victim);
-            here.map(|(key, value, _)| Record::Fact { key: key.clone(), value: value.clone() }).collect()
+    fn move_facts(&self, victim: u32) -> Vec<Waiter> {
+        let mut log = self.log.borrow_mut();
+        let here = log.index.facts().filter(|(_, _, segment)| *segment == victim);
+        let here: Vec<_> = here.map(|(key, value, _)| (key.clone(), value.clone())).collect();
+        let again = |(key, value): (compact_str::CompactString, Bytes)| {
+            let record = Record::Fact { key: key.clone(), value };
+            log.submit_copy(vec![record], Class::Fact { key, from: victim })
         };
-        for fact in facts {
-            if let Ok(waiter) = self.submit(vec![fact], super::Durability::Durable) {
-                let _ = waiter.wait().await;
-            }
-        }
+        here.into_iter().filter_map(again).collect()
     }
 }

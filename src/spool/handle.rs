@@ -433,16 +433,6 @@ impl<S: Storage> Inner<S> {
 }
 
 impl<S: Storage> Stream<S> {
-    pub(super) fn submit(&self, records: Vec<Record>, durability: Durability) -> Result<Waiter, CommitError> {
-        match self.log.borrow_mut().submit(records, durability)? {
-            Submitted::Waiting(waiter) => {
-                self.work.ring();
-                Ok(waiter)
-            }
-            Submitted::Now(_) => Err(CommitError::Invalid),
-        }
-    }
-
     /// The facts of an old segment: from its footer, or by a walk through its frames.
     async fn load_facts(&self, old: &Old) -> std::io::Result<super::facts::SegmentFacts> {
         let file = self.file(SegmentKind::Log, old.number).ok_or(std::io::ErrorKind::NotFound)?;

@@ -245,7 +245,8 @@ impl Log {
         }
         let waiter = Rc::new(Answer::default());
         self.waiting_bytes += bound as u64;
-        let (durability, is_copy, told) = (Durability::Durable, true, records.len());
+        let (durability, told) = (Durability::Durable, records.len());
+        let is_copy = matches!(class, Class::Copy { .. });
         self.first.push_back(Frame { records, class, durability, bound, waiter: Some(waiter.clone()), is_copy, told });
         Some(waiter)
     }
@@ -315,7 +316,7 @@ impl Log {
     }
 
     fn has_copy_first(&self) -> bool {
-        self.first.front().is_some_and(|frame| matches!(frame.class, Class::Copy { .. }))
+        self.first.front().is_some_and(|frame| frame.class.is_copy())
     }
 
     fn sync_step(&self) -> Step {
@@ -330,13 +331,14 @@ impl Log {
             let room = self.active.as_ref().map_or(0, |active| active.room(self.settings.segment_size));
             let wanted = (buffer.len() + frame.bound) as u64;
             let (is_mail, is_current) = (frame.class == Class::Mail, self.is_current(frame));
-            let is_copy = matches!(frame.class, Class::Copy { .. });
+            let is_copy = frame.class.is_copy();
             let is_durable = frame.durability == Durability::Durable;
             if !buffer.is_empty() && (wanted > room || wanted > BATCH_BYTES_MAX as u64) {
                 break;
             }
             if wanted > room {
                 match self.segment_step(is_mail, is_copy) {
+                    Some(Step::Idle) if self.refuse_copies(settled) => {}
                     Some(step) => return step,
                     None => self.refuse_next(settled, CommitError::Full),
                 }
@@ -390,16 +392,30 @@ impl Log {
         Some(frame)
     }
 
+    /// Compaction does not wait for a segment: it is upkeep's, as the making of segments is. True when there was a copy.
+    fn refuse_copies(&mut self, settled: &mut Settled) -> bool {
+        let (copies, others) = self.first.drain(..).partition::<Vec<_>, _>(|frame| frame.class.is_copy());
+        self.first.extend(others);
+        self.waiting_bytes -= copies.iter().map(|frame| frame.bound as u64).sum::<u64>();
+        let refused = !copies.is_empty();
+        settled.refused.extend(copies.into_iter().map(|frame| (frame, CommitError::Full)));
+        refused
+    }
+
     fn refuse_next(&mut self, settled: &mut Settled, error: CommitError) {
         settled.refused.extend(self.pop_next().map(|frame| (frame, error)));
     }
 
     /// A copy is written only when it still says what holds.
     fn is_current(&self, frame: &Frame) -> bool {
-        let Class::Copy { key, from, marks, hold } = &frame.class else { return true };
-        self.index
-            .get(*key)
-            .is_some_and(|entry| entry.segment() == *from && entry.marks() == &marks[..] && entry.hold() == *hold)
+        match &frame.class {
+            Class::Mail | Class::Upkeep => true,
+            Class::Fact { key, from } => self.index.facts().any(|(known, _, at)| known == key && at == *from),
+            Class::Copy { key, from, marks, hold } => self
+                .index
+                .get(*key)
+                .is_some_and(|entry| entry.segment() == *from && entry.marks() == &marks[..] && entry.hold() == *hold),
+        }
     }
 
     fn place_next(&mut self, buffer: &mut Vec<u8>) {
@@ -577,5 +593,27 @@ impl Active {
         // The trailer, the padding of the batch, and the footer of what is in it so far.
         let taken = self.position + self.footer_bytes + 2 * SLOT_BYTES as u64 + BATCH_ALIGNMENT as u64;
         segment_size.saturating_sub(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::StreamId;
+    use crate::spool::bulk::BulkTable;
+
+    /// Upkeep waits for its copies and makes the segments: a copy that waited for one would wait for ever.
+    #[test]
+    fn a_copy_never_waits_for_a_segment() {
+        let (stream, segment_size, memory_budget) = (StreamId(0), 256 << 10, 1 << 20);
+        let settings = LogSettings { stream, start: 1, segment_size, reserve: 2, memory_budget };
+        let mut log = Log::new(settings, Index::new(Rc::new(std::cell::RefCell::new(BulkTable::default()))));
+        let fact = || Record::Fact { key: "cursor".into(), value: bytes::Bytes::from_static(b"1") };
+        log.submit(vec![fact()], Durability::Durable).expect("outcomes and facts are never refused");
+        log.submit_copy(vec![fact()], Class::Fact { key: "cursor".into(), from: 1 }).expect("taken");
+        let mut settled = Settled::default();
+        assert!(matches!(log.next(&mut settled), Step::Idle), "there is no segment");
+        let refused: Vec<_> = settled.refused.iter().map(|(frame, error)| (frame.class.is_copy(), *error)).collect();
+        assert_eq!(refused, [(true, CommitError::Full)], "the fact itself waits");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use compact_str::CompactString;
+
 use crate::base::StreamId;
 
 use super::error::CommitError;
@@ -62,6 +64,20 @@ pub enum Class {
         /// The hold as it was.
         hold: (Mark, bool),
     },
+    /// A stream fact said again, because its segment is to be recycled: dropped when it was said anew since, or like a copy.
+    Fact {
+        /// Its name.
+        key: CompactString,
+        /// The segment that says it.
+        from: u32,
+    },
+}
+
+impl Class {
+    /// Compaction made it and waits for it: nothing else waits, and it may be dropped.
+    pub fn is_copy(&self) -> bool {
+        matches!(self, Class::Copy { .. } | Class::Fact { .. })
+    }
 }
 
 /// What the driver has to do next.

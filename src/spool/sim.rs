@@ -7,20 +7,21 @@
 //! at any operation. Time is virtual: it moves when nobody can run.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::storage::{Storage, StorageFile};
 
-const SECTOR: u64 = 512;
-const PAGE: u64 = 4096;
+mod executor;
+mod pages;
+
+use executor::{Task, Tasks, Timers};
+use pages::FileState;
 
 /// Numbers that follow from a seed (xorshift64*).
 #[derive(Debug, Clone)]
@@ -74,67 +75,12 @@ pub enum Crash {
     PowerLoss,
 }
 
-#[derive(Debug, Default, Clone)]
-struct Pages(BTreeMap<u64, Rc<[u8]>>);
-
-impl Pages {
-    fn read(&self, offset: u64, out: &mut [u8]) {
-        let mut done = 0;
-        while done < out.len() {
-            let at = offset + done as u64;
-            let within = (at % PAGE) as usize;
-            let count = (PAGE as usize - within).min(out.len() - done);
-            match self.0.get(&(at / PAGE)) {
-                Some(page) => out[done..done + count].copy_from_slice(&page[within..within + count]),
-                None => out[done..done + count].fill(0),
-            }
-            done += count;
-        }
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) {
-        let mut done = 0;
-        while done < bytes.len() {
-            let at = offset + done as u64;
-            let (page, within) = (at / PAGE, (at % PAGE) as usize);
-            let count = (PAGE as usize - within).min(bytes.len() - done);
-            let entry = self.0.entry(page).or_insert_with(|| vec![0; PAGE as usize].into());
-            let page = Rc::make_mut(entry);
-            page[within..within + count].copy_from_slice(&bytes[done..done + count]);
-            done += count;
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct FileState {
-    size: u64,
-    cache: Pages,
-    disk: Pages,
-    dirty: BTreeSet<u64>,
-}
-
-impl FileState {
-    /// Brings the dirty sectors that `keep` chooses to the disk; the others stay in the cache only.
-    fn flush(&mut self, mut keep: impl FnMut() -> bool) {
-        let mut sector = [0; SECTOR as usize];
-        for index in std::mem::take(&mut self.dirty) {
-            if keep() {
-                self.cache.read(index * SECTOR, &mut sector);
-                self.disk.write(index * SECTOR, &sector);
-            }
-        }
-    }
-}
-
-type Task = Pin<Box<dyn Future<Output = ()>>>;
-
 struct World {
     random: Random,
-    names: BTreeMap<PathBuf, u64>,
-    synced_names: BTreeMap<PathBuf, u64>,
-    files: HashMap<u64, FileState>,
-    next_file: u64,
+    names: BTreeMap<PathBuf, usize>,
+    synced_names: BTreeMap<PathBuf, usize>,
+    /// Every file that ever was, by its number.
+    files: Vec<FileState>,
     locks: BTreeSet<PathBuf>,
     space: u64,
     faults: Faults,
@@ -143,9 +89,7 @@ struct World {
     /// Grows with every crash: what is left of an earlier life is dead.
     life: u64,
     now: Duration,
-    timers: BinaryHeap<std::cmp::Reverse<(Duration, u64)>>,
-    sleeping: HashMap<u64, Waker>,
-    next_timer: u64,
+    timers: Timers,
     spawned: Vec<Task>,
     operations: u64,
 }
@@ -161,7 +105,7 @@ pub struct SimDisk {
 #[derive(Clone)]
 pub struct SimFile {
     disk: SimDisk,
-    id: u64,
+    id: usize,
 }
 
 /// A lock on a simulated disk.
@@ -186,8 +130,7 @@ impl SimDisk {
             random: Random::new(seed),
             names: BTreeMap::new(),
             synced_names: BTreeMap::new(),
-            files: HashMap::new(),
-            next_file: 1,
+            files: Vec::new(),
             locks: BTreeSet::new(),
             space,
             faults: Faults::default(),
@@ -195,9 +138,7 @@ impl SimDisk {
             is_crashed: false,
             life: 0,
             now: Duration::ZERO,
-            timers: BinaryHeap::new(),
-            sleeping: HashMap::new(),
-            next_timer: 0,
+            timers: Timers::default(),
             spawned: Vec::new(),
             operations: 0,
         };
@@ -237,9 +178,9 @@ impl SimDisk {
     /// The bytes of a file as a reader sees them.
     pub fn read_file(&self, path: &Path) -> Vec<u8> {
         let world = self.world.borrow();
-        let Some(file) = world.names.get(path).and_then(|id| world.files.get(id)) else { return Vec::new() };
+        let Some(file) = world.names.get(path).and_then(|id| world.files.get(*id)) else { return Vec::new() };
         let mut bytes = vec![0; file.size as usize];
-        file.cache.read(0, &mut bytes);
+        file.read(0, &mut bytes);
         bytes
     }
 
@@ -247,64 +188,43 @@ impl SimDisk {
     pub fn corrupt(&self, path: &Path, offset: u64, bytes: &[u8]) {
         let mut world = self.world.borrow_mut();
         let id = world.names.get(path).copied();
-        if let Some(file) = id.and_then(|id| world.files.get_mut(&id)) {
-            file.cache.write(offset, bytes);
-            file.disk.write(offset, bytes);
+        if let Some(file) = id.and_then(|id| world.files.get_mut(id)) {
+            file.overwrite(offset, bytes);
         }
     }
 
     /// Runs `main` and all that was spawned until `main` is done, or the process ends: then `None`, and all tasks are
     /// dropped; use [`SimDisk::restart`]. Panics when nobody can run and nothing is awaited: that is a hang.
     pub fn run<T>(&self, main: impl Future<Output = T>) -> Option<T> {
-        let queue = Arc::new(Mutex::new(vec![0usize]));
-        let mut tasks: Vec<Option<Task>> = vec![None];
+        let mut tasks = Tasks::default();
+        tasks.add(None);
         let mut main = std::pin::pin!(main);
         loop {
-            for task in std::mem::take(&mut self.world.borrow_mut().spawned) {
-                lock(&queue).push(tasks.len());
-                tasks.push(Some(task));
-            }
-            let Some(next) = self.choose(&queue) else {
+            let spawned = std::mem::take(&mut self.world.borrow_mut().spawned);
+            spawned.into_iter().for_each(|task| tasks.add(Some(task)));
+            let next = tasks.next(|count| self.world.borrow_mut().random.below(count as u64) as usize);
+            let Some(next) = next else {
                 assert!(self.advance(), "nobody can run and nothing is awaited");
                 continue;
             };
-            let waker = Waker::from(Arc::new(TaskWaker { id: next, queue: queue.clone() }));
-            let mut context = Context::from_waker(&waker);
-            if next == 0 {
-                if let Poll::Ready(value) = main.as_mut().poll(&mut context) {
-                    let spawned = std::mem::take(&mut self.world.borrow_mut().spawned);
-                    drop((tasks, spawned));
-                    return Some(value);
-                }
-            } else if let Some(mut task) = tasks.get_mut(next).and_then(Option::take)
-                && task.as_mut().poll(&mut context).is_pending()
-            {
-                tasks[next] = Some(task);
+            let mut ended = None;
+            if next > 0 {
+                tasks.poll(next);
+            } else if let Poll::Ready(value) = main.as_mut().poll(&mut Context::from_waker(tasks.waker(next))) {
+                ended = Some(value);
             }
-            if self.world.borrow().is_crashed {
+            if ended.is_some() || self.world.borrow().is_crashed {
                 let spawned = std::mem::take(&mut self.world.borrow_mut().spawned);
                 drop((tasks, spawned));
-                return None;
+                return ended;
             }
         }
-    }
-
-    fn choose(&self, queue: &Mutex<Vec<usize>>) -> Option<usize> {
-        let mut ready = lock(queue);
-        if ready.is_empty() {
-            return None;
-        }
-        let at = self.world.borrow_mut().random.below(ready.len() as u64) as usize;
-        let next = ready.swap_remove(at);
-        ready.retain(|id| *id != next);
-        Some(next)
     }
 
     fn advance(&self) -> bool {
         let mut world = self.world.borrow_mut();
-        let Some(std::cmp::Reverse((at, id))) = world.timers.pop() else { return false };
+        let Some((at, waker)) = world.timers.ring() else { return false };
         world.now = world.now.max(at);
-        let waker = world.sleeping.remove(&id);
         drop(world);
         if let Some(waker) = waker {
             waker.wake();
@@ -320,8 +240,7 @@ impl SimDisk {
         world.is_crashed = false;
         world.crash_in = None;
         world.locks.clear();
-        world.timers.clear();
-        world.sleeping.clear();
+        world.timers = Timers::default();
         if crash == Crash::PowerLoss {
             let mode = world.random.below(4);
             let random = &mut world.random;
@@ -340,9 +259,9 @@ impl SimDisk {
                     };
                 }
             }
-            for file in world.files.values_mut() {
+            for file in &mut world.files {
                 file.flush(&mut keep);
-                file.cache = file.disk.clone();
+                file.lose_cache();
             }
             world.names = names;
             world.synced_names = world.names.clone();
@@ -381,18 +300,14 @@ impl SimDisk {
         let mut armed = None;
         poll_fn(|cx| {
             let mut world = self.world.borrow_mut();
-            let id = match armed {
-                None => {
-                    let (at, id) = (world.now + span, world.next_timer);
-                    world.next_timer += 1;
-                    world.timers.push(std::cmp::Reverse((at, id)));
-                    armed = Some((at, id));
-                    id
-                }
+            match armed {
                 Some((at, _)) if world.now >= at => return Poll::Ready(()),
-                Some((_, id)) => id,
-            };
-            world.sleeping.insert(id, cx.waker().clone());
+                Some((_, slot)) => world.timers.replace(slot, cx.waker()),
+                None => {
+                    let at = world.now + span;
+                    armed = Some((at, world.timers.arm(at, cx.waker())));
+                }
+            }
             Poll::Pending
         })
         .await;
@@ -405,27 +320,12 @@ impl SimDisk {
     }
 }
 
-struct TaskWaker {
-    id: usize,
-    queue: Arc<Mutex<Vec<usize>>>,
-}
-
-impl Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        lock(&self.queue).push(self.id);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 impl World {
     fn used(&self) -> u64 {
-        self.names.values().filter_map(|id| self.files.get(id)).map(|file| file.size).sum()
+        self.names.values().filter_map(|id| self.files.get(*id)).map(|file| file.size).sum()
     }
 
-    fn lookup(&self, path: &Path) -> io::Result<u64> {
+    fn lookup(&self, path: &Path) -> io::Result<usize> {
         self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
@@ -453,9 +353,8 @@ impl Storage for SimDisk {
         self.operation().await;
         {
             let mut world = self.world.borrow_mut();
-            let id = world.next_file;
-            world.next_file += 1;
-            world.files.insert(id, FileState { size: 0, ..FileState::default() });
+            let id = world.files.len();
+            world.files.push(FileState::default());
             world.names.insert(path.to_owned(), id);
         }
         self.operation().await; // a crash here leaves an empty file
@@ -467,7 +366,7 @@ impl Storage for SimDisk {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let id = world.lookup(path)?;
-        if let Some(file) = world.files.get_mut(&id) {
+        if let Some(file) = world.files.get_mut(id) {
             file.size = size;
         }
         Ok(SimFile { disk: self.clone(), id })
@@ -534,11 +433,8 @@ impl Storage for SimDisk {
 impl SimFile {
     fn put(&self, bytes: &[u8], offset: u64) {
         let mut world = self.disk.world.borrow_mut();
-        if let Some(file) = world.files.get_mut(&self.id) {
-            file.cache.write(offset, bytes);
-            let end = offset + bytes.len() as u64;
-            file.dirty.extend(offset / SECTOR..end.div_ceil(SECTOR));
-            file.size = file.size.max(end);
+        if let Some(file) = world.files.get_mut(self.id) {
+            file.write(offset, bytes);
         }
     }
 }
@@ -567,10 +463,10 @@ impl StorageFile for SimFile {
             return Err(io::Error::other("EIO"));
         }
         let world = self.disk.world.borrow();
-        let Some(file) = world.files.get(&self.id) else { return Err(io::ErrorKind::NotFound.into()) };
+        let Some(file) = world.files.get(self.id) else { return Err(io::ErrorKind::NotFound.into()) };
         let length = length.min(file.size.saturating_sub(offset) as usize);
         let mut bytes = vec![0; length];
-        file.cache.read(offset, &mut bytes);
+        file.read(offset, &mut bytes);
         Ok(bytes)
     }
 
@@ -581,7 +477,7 @@ impl StorageFile for SimFile {
             let mut world = self.disk.world.borrow_mut();
             let world = &mut *world;
             let random = &mut world.random;
-            if let Some(file) = world.files.get_mut(&self.id) {
+            if let Some(file) = world.files.get_mut(self.id) {
                 // What a failed sync did not write is clean in the cache and missing on the disk.
                 file.flush(|| !fails || random.one_in(2));
             }
@@ -595,20 +491,14 @@ impl StorageFile for SimFile {
 
     async fn forget_cache(&self) -> io::Result<()> {
         let mut world = self.disk.world.borrow_mut();
-        if let Some(file) = world.files.get_mut(&self.id) {
-            let mut sector = [0; SECTOR as usize];
-            let mut fresh = file.disk.clone();
-            for index in &file.dirty {
-                file.cache.read(index * SECTOR, &mut sector);
-                fresh.write(index * SECTOR, &sector);
-            }
-            file.cache = fresh;
+        if let Some(file) = world.files.get_mut(self.id) {
+            file.forget_cache();
         }
         Ok(())
     }
 
     async fn size(&self) -> io::Result<u64> {
         let world = self.disk.world.borrow();
-        world.files.get(&self.id).map(|file| file.size).ok_or_else(|| io::ErrorKind::NotFound.into())
+        world.files.get(self.id).map(|file| file.size).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }

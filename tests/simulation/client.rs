@@ -51,10 +51,9 @@ fn write_message(story: &Story, script: &mut Script, in_chunks: bool) {
         let dot = if story.one_in(9) { "." } else { "" };
         content.extend_from_slice(format!("{dot}line {line} of {n} {:x}\r\n", story.next()).as_bytes());
         if size > 10_000 {
-            let length = content.len() + 2000;
-            content.extend(std::iter::repeat_n(b'a', 900));
+            content.resize(content.len() + 900, b'a');
             content.extend_from_slice(b"\r\n");
-            content.extend(std::iter::repeat_n(b'b', length - content.len()).take(900));
+            content.resize(content.len() + 900, b'b');
             content.extend_from_slice(b"\r\n");
         }
     }

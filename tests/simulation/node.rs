@@ -32,7 +32,7 @@ use super::story::{Story, note};
 /// Connections of one lane, over all shards.
 pub const LANE_CONNECTIONS_MAX: u32 = 3;
 /// How long a connection idles.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(4);
 const READS_MAX: usize = 8;
 
 /// All shards of one life of the process.
@@ -97,24 +97,24 @@ impl Drop for Open {
     }
 }
 
-/// Schedules as the defaults have them, but seconds for minutes: virtual time is not free.
+/// Schedules as the defaults have them, but seconds for many minutes: virtual time is not free.
 fn schedules() -> Settings {
     let mut settings = Settings::default();
     let seconds = |all: &[u64]| all.iter().map(|n| Duration::from_secs(*n)).collect::<Vec<_>>();
     for (id, schedule) in &mut settings.schedules {
-        schedule.retry = seconds(&[2, 5, 10, 15, 30, 60]);
+        schedule.retry = seconds(&[1, 2, 4, 6, 10, 20]);
         if id == "dsn" {
             schedule.end = End::Attempts(10);
         } else {
-            schedule.notify = seconds(&[60, 180]);
-            schedule.end = End::Expire(Duration::from_secs(300));
+            schedule.notify = seconds(&[20, 60]);
+            schedule.end = End::Expire(Duration::from_secs(100));
         }
     }
     settings
 }
 
 fn timeouts() -> Timeouts {
-    let (short, long) = (Duration::from_secs(10), Duration::from_secs(20));
+    let (short, long) = (Duration::from_secs(4), Duration::from_secs(7));
     Timeouts { greeting: short, ehlo: short, mail_from: short, rcpt_to: short, data: long }
 }
 

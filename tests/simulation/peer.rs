@@ -82,7 +82,7 @@ impl Peer {
         let mut heard = Vec::new();
         while !self.is_over {
             let (used, mut answers) = match self.mode {
-                Mode::Commands => match self.input.windows(2).position(|two| two == b"\r\n") {
+                Mode::Commands => match memchr::memmem::find(&self.input, b"\r\n") {
                     Some(end) => {
                         let line = String::from_utf8_lossy(&self.input[..end]).into_owned();
                         (end + 2, self.command(story, &line))
@@ -212,8 +212,8 @@ impl Peer {
         match fate {
             4 | 5 => self.end(Heard::Closed), // taken, and the answer is lost
             6 => self.end(Heard::Reset),
-            7 => vec![Heard::Said("250 2.0.0 at last\r\n".into(), Duration::from_secs(40))],
-            8 => vec![Heard::Said("250 2.0.0 slowly\r\n".into(), Duration::from_secs(6))],
+            7 => vec![Heard::Said("250 2.0.0 at last\r\n".into(), Duration::from_secs(14))],
+            8 => vec![Heard::Said("250 2.0.0 slowly\r\n".into(), Duration::from_secs(2))],
             _ => vec![said("250 2.0.0 taken\r\n")],
         }
     }
@@ -224,7 +224,7 @@ fn end_of_data(input: &[u8]) -> Option<(usize, usize)> {
     if input.starts_with(b".\r\n") {
         return Some((0, 3));
     }
-    input.windows(5).position(|five| five == b"\r\n.\r\n").map(|at| (at + 2, at + 5))
+    memchr::memmem::find(input, b"\r\n.\r\n").map(|at| (at + 2, at + 5))
 }
 
 fn unstuffed(text: &[u8]) -> Vec<u8> {

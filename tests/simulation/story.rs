@@ -68,7 +68,7 @@ impl Story {
 
     /// Some next hops are down for a while now and then.
     pub fn is_resting(&self, domain: &str) -> bool {
-        let turn = self.disk.borrow().now().as_secs() / 40;
+        let turn = self.disk.borrow().now().as_secs() / 13;
         let habit = domain.bytes().fold(self.salt, |sum, octet| sum.wrapping_mul(31).wrapping_add(u64::from(octet)));
         self.is_unkind() && (turn + habit).is_multiple_of(5)
     }
