@@ -38,6 +38,7 @@ pub mod schema;
 pub mod server;
 pub mod session;
 pub mod shard;
+pub mod sieve;
 pub mod smtp;
 pub mod spool;
 pub mod tls;

@@ -10,7 +10,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (1, &["base"]),
     (2, &["mail"]),
     (3, &["observe", "schema"]),
-    (4, &["expr", "lookup", "milter", "smtp"]),
+    (4, &["expr", "lookup", "milter", "sieve", "smtp"]),
     (5, &["dns", "limits", "queue", "spool", "tls"]),
     (6, &["policy", "report", "scheduler"]),
     (7, &["delivery", "listener", "session"]),
@@ -23,14 +23,15 @@ const LAYERS: &[(u8, &[&str])] = &[
 
 /// Arrows inside one layer that are meant, as (from, to).
 const PEERS: &[(&str, &str)] =
-    &[("observe", "schema"), ("lookup", "expr"), ("queue", "limits"), ("listener", "session")];
+    &[("observe", "schema"), ("lookup", "expr"), ("sieve", "expr"), ("queue", "limits"), ("listener", "session")];
 
 /// Arrows up that are meant, with their reason.
 const EXCEPTIONS: &[(&str, &str, &str)] =
     &[("schema", "expr", "keys that hold expressions"), ("config", "control", "the settings of the socket")];
 
 /// Rooms that do no I/O and read no clock: they may not name the runtime crate or the ways around it.
-const PURE: &[&str] = &["base", "mail", "expr", "lookup", "milter", "smtp", "queue", "limits", "scheduler", "report"];
+const PURE: &[&str] =
+    &["base", "mail", "expr", "lookup", "milter", "sieve", "smtp", "queue", "limits", "scheduler", "report"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
