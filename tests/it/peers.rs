@@ -2,6 +2,7 @@
 //! aiosmtpd, dovecot's LMTP server, Postfix as the next hop.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
 use crate::harness::server::files_below;
@@ -91,12 +92,17 @@ fn smtp_source_to_smtp_sink() {
     let folder = server_folder.path().display().to_string();
     fs::write(server_folder.path().join("main.cf"), format!("mail_owner = postfix\nqueue_directory = {folder}\n"))
         .expect("written");
+    let mails = server_folder.path().join("mails"); // one file for each that arrives
+    fs::create_dir(&mails).expect("made");
+    fs::set_permissions(server_folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    fs::set_permissions(&mails, fs::Permissions::from_mode(0o777)).expect("ours");
     let mut command = Command::new("smtp-sink");
     if is_root() {
         command.args(["-u", "nobody"]);
     }
     let sink = command
-        .args(["-c", &format!("127.0.0.1:{port}"), "500"])
+        .args(["-c", "-d", "%M.", &format!("127.0.0.1:{port}"), "500"])
+        .current_dir(&mails)
         .env("MAIL_CONFIG", &folder)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -105,14 +111,19 @@ fn smtp_source_to_smtp_sink() {
     let _sink = Guard(sink);
     eventually("smtp-sink listens", || listening(port));
     let server = Server::start(&relay_to(port, ""));
-    let at = format!("inet:127.0.0.1:{}", server.port);
-    run(
-        "smtp-source",
-        &["-4", "-d", "-s", "20", "-m", "2000", "-l", "2048", "-f", "a@one.test", "-t", "b@two.test", &at],
-    );
+    let all = many_to(&server, "b@two.test");
     server.drained();
-    assert_eq!(server.metric("posthaste_session_messages_accepted_total"), 2000.0);
-    assert_eq!(server.metric("posthaste_delivery_recipients_delivered_total"), 2000.0);
+    assert_eq!(server.metric("posthaste_session_messages_accepted_total"), all as f64);
+    assert_eq!(server.metric("posthaste_delivery_recipients_delivered_total"), all as f64);
+    assert_eq!(files_below(&mails).len(), all, "each arrived once");
+}
+
+/// Has smtp-source send as many messages as POSTHASTE_JOB_MESSAGES says (2000); gives their number.
+fn many_to(server: &Server, to: &str) -> usize {
+    let many = std::env::var("POSTHASTE_JOB_MESSAGES").unwrap_or_else(|_| "2000".to_owned());
+    let at = format!("inet:127.0.0.1:{}", server.port);
+    run("smtp-source", &["-4", "-d", "-s", "20", "-m", &many, "-l", "2048", "-f", "a@one.test", "-t", to, &at]);
+    many.parse().expect("a number")
 }
 
 #[test]
@@ -195,6 +206,12 @@ fn dovecot_takes_our_mail_by_lmtp() {
     );
     assert_eq!(server.metric("posthaste_delivery_recipients_delivered_total"), 1.0);
     assert_eq!(server.metric("posthaste_delivery_recipients_failed_total"), 1.0);
+    if !peer("smtp-source") {
+        return;
+    }
+    let all = many_to(&server, "full@two.test");
+    server.drained();
+    assert_eq!(files_below(&folder.path().join("mail/full/new")).len(), all, "each is in the mailbox, once");
 }
 
 #[test]
