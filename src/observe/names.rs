@@ -78,7 +78,7 @@ names! {
         DnsQueries = "dns_queries": "Lookups that left the process.",
         DnsCacheHits = "dns_cache_hits": "Lookups answered by a cache.",
         DnsFailures = "dns_failures": "Lookups that failed temporarily.",
-        MeshMessages = "shard_messages": "Messages between shards.",
+        MeshMessages = "shard_messages": "Messages that this shard sent to others: leases, connections handed over, loads.",
         LogLines = "log_lines": "Log lines rendered.",
         LogLinesLost = "log_lines_lost": "Log lines dropped because the writer could not keep up.",
         ExpressionsFailed = "expression_failures": "Evaluations of expressions that failed; their fallback held.",

@@ -198,6 +198,7 @@ fn pass(shard: &Shard, loads: &Loads, own: usize, listener: &CompactString, acce
     let Some(better) = loads.better(own) else { return Some(accepted) };
     let Some(Some(outbox)) = shard.others.get(usize::from(better.0)) else { return Some(accepted) };
     loads.gave(better);
+    observe::count(Counter::MeshMessages);
     match outbox.send(Message::Socket(Handover { listener: listener.clone(), accepted })) {
         Ok(()) => None,
         Err(error) => match error.into_message() {

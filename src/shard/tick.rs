@@ -78,6 +78,7 @@ fn gauges(shard: &Rc<Shard>) {
 fn tell_load(shard: &Rc<Shard>, doors: &Doors) {
     let Some(sessions) = doors.loads().news(doors.sessions()) else { return };
     for outbox in shard.others.iter().flatten() {
+        observe::count(Counter::MeshMessages);
         let _ = outbox.send(Message::Load(shard.id, sessions)); // a shard that is gone takes no connections
     }
 }

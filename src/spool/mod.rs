@@ -59,6 +59,13 @@ pub use message::{Body, Extent, Extents, Message, Record, Recovered, RecoveredRe
 pub use settings::{Durability, Settings};
 pub use stream::Observer;
 
+/// The payload of a frame that holds these records, as the writer makes it. For tools and benchmarks.
+pub fn encode_payload(records: &[Record]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(records.iter().map(record::record_bound).sum());
+    records.iter().for_each(|record| record::put_record(&mut out, record));
+    out
+}
+
 /// What the payload of a frame says; `None` when it does not decode. For tools and fuzzing: recovery reads frames itself.
 pub fn decode_payload(payload: &[u8]) -> Option<Vec<Record>> {
     record::decode_all(&bytes::Bytes::copy_from_slice(payload), crate::base::StreamId(0)).ok()
