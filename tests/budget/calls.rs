@@ -1,5 +1,6 @@
 //! What the server asks of the kernel: system calls, and what it submits to io_uring, counted by strace.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -29,6 +30,17 @@ struct Calls {
     all: f64,
     /// Entries submitted by `io_uring_enter`.
     submissions: f64,
+    by_name: BTreeMap<String, u32>,
+}
+
+impl Calls {
+    /// What was called most, per message.
+    fn most(&self, messages: f64) -> String {
+        let mut all: Vec<_> = self.by_name.iter().collect();
+        all.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let shown = all.iter().take(8).map(|(name, count)| format!("{name} {:.2}", f64::from(**count) / messages));
+        shown.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Reads what `strace -f -ttt` wrote: `PID SECONDS name(…) = result`, or the two halves of a call that waited.
@@ -41,6 +53,8 @@ fn calls(log: &str, from: f64, to: f64) -> Calls {
         let is_resumed = what == "<...";
         if !is_resumed && !what.starts_with(['+', '-']) {
             calls.all += 1.0;
+            let name = what.split('(').next().unwrap_or_default();
+            *calls.by_name.entry(name.to_owned()).or_default() += 1;
         }
         let is_enter = what.starts_with("io_uring_enter(") || (is_resumed && line.contains("io_uring_enter resumed"));
         if is_enter && let Some((_, result)) = line.rsplit_once(" = ") {
@@ -87,6 +101,7 @@ fn measured(kind: Kind, sessions: usize, each: usize, folder: &Path) -> (f64, f6
         log.lines().rev().take(200).any(|line| last(&line))
     });
     let calls = calls(&log, from, to);
+    println!("{} by {sessions}: {}", kind.name(), calls.most(messages));
     (calls.all / messages, calls.submissions / messages)
 }
 

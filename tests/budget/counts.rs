@@ -36,3 +36,12 @@ fn messages_stay_on_their_shard() {
         book::check(&name, "messages between shards per mail at 50 sessions", crossed)
     }));
 }
+
+/// Mail for one next hop goes over connections that are open already.
+#[test]
+fn connections_are_reused() {
+    let _alone = book::alone();
+    let mut scene = Scene::start(Kind::Relay, 1, 50, 1024);
+    let [opened] = scene.per_message(20, ["delivery_connections_total"]);
+    book::settle([book::check("connections.relay.sessions-50", "outbound connections per message", opened)]);
+}
