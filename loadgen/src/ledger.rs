@@ -115,7 +115,8 @@ impl Writer {
         let (chunks, arriving) = mpsc::channel::<Vec<u8>>();
         let thread = thread::Builder::new().name("ledger".into()).spawn(move || {
             let mut lines = 0;
-            for chunk in arriving {
+            // An empty chunk is the end: a sender may be left in a session that was still open.
+            for chunk in arriving.into_iter().take_while(|chunk| !chunk.is_empty()) {
                 lines += memchr::memchr_iter(b'\n', &chunk).count();
                 file.write_all(&chunk)?;
             }
@@ -129,9 +130,9 @@ impl Writer {
         self.chunks.clone()
     }
 
-    /// Waits until everything is written. Every other sender is gone by then, or this waits for it.
+    /// Waits until everything that was sent before is written; what is sent later is not.
     pub fn finish(self) -> anyhow::Result<()> {
-        drop(self.chunks);
+        let _ = self.chunks.send(Vec::new()); // the thread has ended where it failed, which `join` tells
         match self.thread.join() {
             Ok(outcome) => outcome.context("the ledger could not be written whole"),
             Err(_) => bail!("the ledger's thread panicked"),

@@ -4,7 +4,7 @@
 //! one value a run ends in; [`table`] prints it. Shares no code with the server: an independent
 //! implementation sees the server's faults.
 
-#![allow(dead_code, reason = "the source and the audit, which use the rest, land next")]
+#![allow(dead_code, reason = "the audit, which reads the ledgers, lands next")]
 
 mod hash;
 mod host;
@@ -12,6 +12,7 @@ mod ledger;
 mod marker;
 mod random;
 mod sink;
+mod source;
 mod summary;
 mod table;
 mod tls;
@@ -35,6 +36,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Source(Box<source::options::Options>),
     Sink(Box<sink::options::Options>),
 }
 
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::block()?;
     match command {
+        Command::Source(options) => source::run::command(&options, &mut signals)?,
         Command::Sink(options) => sink::run::command(&options, &mut signals)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -28,7 +28,7 @@ use crate::{table, tls};
 /// How often a shard says how far it is.
 const TICK: Duration = Duration::from_millis(100);
 /// Connections asked for at preflight.
-const CONNECTIONS: usize = 20_000;
+const CONNECTIONS: usize = 4_096;
 
 /// How far a shard is: messages taken since it started.
 #[derive(Debug, Clone, Copy)]
