@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
+use posthaste_rt::preflight;
 use posthaste_rt::preflight::Needs;
 use posthaste_rt::signal::Signals;
-use posthaste_rt::{preflight, time};
 
 /// How often a shard looks whether it is to end.
 pub const LOOK: Duration = Duration::from_millis(20);
@@ -64,13 +64,6 @@ impl Stop {
     /// The run is over.
     pub fn is_thrown(&self) -> bool {
         self.0.load(Ordering::Relaxed)
-    }
-
-    /// Waits on a shard until the run is over.
-    pub async fn thrown(&self) {
-        while !self.is_thrown() {
-            time::sleep(LOOK).await;
-        }
     }
 }
 

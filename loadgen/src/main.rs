@@ -5,6 +5,7 @@
 //! implementation sees the server's faults.
 
 mod audit;
+mod demo;
 mod hash;
 mod host;
 mod ledger;
@@ -38,6 +39,7 @@ enum Command {
     Source(Box<source::options::Options>),
     Sink(Box<sink::options::Options>),
     Audit(audit::command::Options),
+    Demo(demo::Options),
 }
 
 fn main() -> ExitCode {
@@ -55,11 +57,17 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::block()?;
     match command {
         Command::Source(options) => source::run::command(&options, &mut signals)?,
+        Command::Sink(options) if options.self_test => sink::self_test::command(&options, &mut signals)?,
         Command::Sink(options) => sink::run::command(&options, &mut signals)?,
         Command::Audit(options) => {
             let is_clean = audit::command::command(&options)?;
-            return Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(status(is_clean));
         }
+        Command::Demo(options) => return Ok(status(demo::command(&options, &mut signals)?)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn status(is_clean: bool) -> ExitCode {
+    if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -8,15 +8,13 @@
 pub const FIELD: &[u8] = b"X-Loadgen-Id: ";
 /// Length of the value.
 pub const VALUE_LENGTH: usize = 16 + 1 + 12 + 1 + 16;
-/// The largest number that fits.
-pub const NUMBER_MAX: u64 = (1 << 48) - 1;
 
 /// What the field says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Marker {
     /// Which run.
     pub run: u64,
-    /// Which message of it, at most [`NUMBER_MAX`].
+    /// Which message of it, below 2^48.
     pub number: u64,
     /// [`crate::hash::ContentHash`] of the content behind the field's line.
     pub hash: u64,
@@ -72,7 +70,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let marker = Marker { run: 0xdead_beef_0123_4567, number: NUMBER_MAX, hash: 42 };
+        let marker = Marker { run: 0xdead_beef_0123_4567, number: (1 << 48) - 1, hash: 42 };
         let mut room = [b'?'; VALUE_LENGTH];
         marker.write(&mut room);
         assert_eq!(room, *b"deadbeef01234567-ffffffffffff-000000000000002a");

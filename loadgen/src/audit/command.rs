@@ -44,6 +44,21 @@ pub struct Options {
     pub json: Option<PathBuf>,
 }
 
+impl Options {
+    /// One source, one sink, nothing allowed.
+    pub fn of(source: &str, sink: &str) -> Self {
+        Options {
+            source: vec![source.into()],
+            sink: vec![sink.into()],
+            maildir: Vec::new(),
+            allow_returned: false,
+            allow_cut: false,
+            list: 20,
+            json: None,
+        }
+    }
+}
+
 /// Reads and compares.
 pub fn make(options: &Options) -> anyhow::Result<Verdict> {
     if options.sink.is_empty() && options.maildir.is_empty() {
@@ -72,7 +87,10 @@ pub fn make(options: &Options) -> anyhow::Result<Verdict> {
 
 fn check_end(options: &Options, path: &std::path::Path, is_whole: bool) -> anyhow::Result<()> {
     if !is_whole && !options.allow_cut {
-        bail!("{} has no end: is its writer still running, or was it killed? (--allow-cut takes it as it is)", path.display());
+        bail!(
+            "{} has no end: is its writer still running, or was it killed? (--allow-cut takes it as it is)",
+            path.display()
+        );
     }
     Ok(())
 }

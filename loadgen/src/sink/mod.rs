@@ -15,4 +15,5 @@ pub mod intake;
 pub mod machine;
 pub mod options;
 pub mod run;
+pub mod self_test;
 pub mod tally;

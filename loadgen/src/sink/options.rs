@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use clap::Args;
+use clap::{Args, Parser};
 
 use super::behaviour::{At, Behaviour, Outage};
 use super::clients::ClientLimits;
@@ -41,6 +41,10 @@ pub struct Options {
     /// Print nothing while it runs
     #[arg(long)]
     pub quiet: bool,
+
+    /// Print the sink's own ceiling: messages per second and CPU per message, against a source in this process
+    #[arg(long)]
+    pub self_test: bool,
 
     /// End after this time
     #[arg(long, value_name = "TIME")]
@@ -177,7 +181,18 @@ pub enum TlsUse {
 
 const EXTENSIONS: [&str; 7] = ["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING", "SMTPUTF8", "DSN", "SIZE"];
 
+#[derive(Parser)]
+struct Words {
+    #[command(flatten)]
+    options: Options,
+}
+
 impl Options {
+    /// Options as they would be typed, for the parts of this program that run a sink themselves.
+    pub fn from_words(words: &[&str]) -> anyhow::Result<Self> {
+        Ok(Words::try_parse_from(std::iter::once(&"sink").chain(words))?.options)
+    }
+
     /// What the sessions offer.
     pub fn profile(&self) -> anyhow::Result<Profile> {
         if let Some(wrong) = self.offer.without.iter().find(|name| !is_extension(name)) {

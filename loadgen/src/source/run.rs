@@ -13,7 +13,7 @@ use super::content::Library;
 use super::options::{Options, Plan};
 use super::probe::{self, Greeting};
 use super::settings::{Load, Settings, TlsUse};
-use super::shard::{self, Assignment, Ended};
+use super::shard::{self, Assignment, Ended, News};
 use super::stats::{Counts, Second, Stats};
 use super::{find_max, schedule};
 use crate::host::{self, CpuTime, Stop};
@@ -77,7 +77,7 @@ impl Runner {
 
     /// Runs one load.
     pub fn run(&self, load: Load, signals: &mut Signals) -> anyhow::Result<Found> {
-        let (seconds_to, seconds) = mpsc::channel();
+        let (news_to, news) = mpsc::channel();
         // All threads start by the same clock; the first sends when all are there.
         let (stop, started_us) = (Stop::default(), clock::now() + 50_000);
         let parts = self.settings.threads;
@@ -93,14 +93,13 @@ impl Runner {
                 stop: stop.clone(),
                 started_us,
                 chunks: self.ledger.as_ref().map(ledger::Writer::chunks),
-                seconds: seconds_to.clone(),
+                news: news_to.clone(),
             };
             let cpu = host::cpu_of(self.cpu_index + part);
             shards.push(rt_shard::spawn(cpu, &format!("source{part}"), move || shard::run(given))?);
         }
-        drop(seconds_to);
         let mut follow = Follow::new(parts, load, self.is_quiet);
-        let is_interrupted = follow.until_end(&seconds, &stop, signals);
+        let is_interrupted = follow.until_end(&news, &stop, signals);
         let (mut stats, mut cpu, mut measured_us) = (Stats::default(), CpuTime::default(), 0);
         for shard in shards {
             let ended: Ended = shard.join()?;
@@ -108,7 +107,6 @@ impl Runner {
             cpu = cpu + ended.cpu;
             measured_us = measured_us.max(ended.measured_us);
         }
-        follow.take(&seconds);
         let measured_s = measured_us as f64 / 1e6;
         Ok(Found { stats, samples: follow.samples(), cpu, measured_s, is_interrupted })
     }
@@ -205,7 +203,7 @@ fn probe_on_shard(
     settings: Arc<Settings>,
     cpu_index: usize,
 ) -> anyhow::Result<Result<Greeting, super::session::Failure>> {
-    let (seconds, _unheard) = mpsc::channel();
+    let (news, _unheard) = mpsc::channel();
     let load = Load { open: None, warm_up_us: 0, end_us: 0, messages: None, first_number: 0 };
     let given = Assignment {
         tls: tls_of(&settings)?,
@@ -217,7 +215,7 @@ fn probe_on_shard(
         stop: Stop::default(),
         started_us: clock::now(),
         chunks: None,
-        seconds,
+        news,
     };
     let probing = rt_shard::spawn(host::cpu_of(cpu_index), "probe", move || async move {
         probe::greet(&shard::Shard::new(given)).await
@@ -269,25 +267,21 @@ impl Follow {
         Follow { parts: vec![Vec::new(); parts], load, printed: 0, is_quiet, in_all: 0, failed: 0 }
     }
 
-    fn take(&mut self, seconds: &Receiver<(usize, Second)>) {
-        while let Ok((part, second)) = seconds.try_recv() {
-            self.parts[part].push(second);
-        }
-    }
-
-    /// Until every thread has gone, or Ctrl-C: whether that came.
-    fn until_end(&mut self, seconds: &Receiver<(usize, Second)>, stop: &Stop, signals: &mut Signals) -> bool {
-        loop {
-            match seconds.recv_timeout(Duration::from_millis(50)) {
-                Ok((part, second)) => self.parts[part].push(second),
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return stop.is_thrown(),
+    /// Until every thread has ended; Ctrl-C ends them. Whether that came.
+    fn until_end(&mut self, news: &Receiver<News>, stop: &Stop, signals: &mut Signals) -> bool {
+        let mut running = self.parts.len();
+        while running > 0 {
+            match news.recv_timeout(Duration::from_millis(50)) {
+                Ok(News::Second(part, second)) => self.parts[part].push(second),
+                Ok(News::Ended) => running -= 1,
+                Err(_) => {}
             }
             self.print_whole_seconds();
             if host::interrupted(signals, Duration::ZERO) {
                 stop.throw();
             }
         }
+        stop.is_thrown()
     }
 
     fn print_whole_seconds(&mut self) {

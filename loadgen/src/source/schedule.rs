@@ -36,7 +36,7 @@ impl Schedule {
 
     fn due(&mut self) -> f64 {
         match self.arrivals {
-            Arrivals::Constant => (self.given * self.parts + self.part) as f64 / self.rate * 1e6,
+            Arrivals::Constant => (self.given * self.parts + self.part) as f64 * 1e6 / self.rate,
             Arrivals::Poisson => {
                 self.last_us += self.random.exponential() * self.parts as f64 / self.rate * 1e6;
                 self.last_us
@@ -46,7 +46,7 @@ impl Schedule {
                 let own = size / self.parts + u64::from(self.part < size % self.parts);
                 // A part that has no share in a burst has no share in any.
                 let burst = self.given.checked_div(own).unwrap_or(u64::MAX);
-                burst as f64 * size as f64 / self.rate * 1e6
+                burst as f64 * size as f64 * 1e6 / self.rate
             }
         }
     }
@@ -59,7 +59,7 @@ impl Iterator for Schedule {
     fn next(&mut self) -> Option<u64> {
         let due = self.due();
         self.given += 1;
-        (due < self.end_us as f64).then_some(due as u64)
+        (due < self.end_us as f64).then_some(due.round() as u64)
     }
 }
 

@@ -53,8 +53,6 @@ pub struct Link {
     start: usize,
     end: usize,
     messages: u64,
-    /// The server said 421: nothing more will come.
-    is_closing: bool,
     /// Text of the last reply, kept only where it is asked for.
     pub keeps_text: bool,
     /// See above.
@@ -69,7 +67,6 @@ impl Link {
             start: 0,
             end: 0,
             messages: 0,
-            is_closing: false,
             keeps_text: false,
             text: Vec::new(),
         };
@@ -78,7 +75,7 @@ impl Link {
         link
     }
 
-    /// The next reply's code.
+    /// The next reply's code; 421 is an error.
     async fn reply(&mut self, shard: &Shard, span: Span) -> Result<u16, Failure> {
         loop {
             let waiting = &self.buffer[self.start..self.end];
@@ -89,9 +86,9 @@ impl Link {
                     self.text = waiting[..reply.length].to_vec();
                 }
                 self.start += reply.length;
-                self.is_closing |= reply.code == 421;
                 shard.stats.borrow_mut().reply(span, reply.code);
-                return Ok(reply.code);
+                // After 421 the server closes (RFC 5321 §3.8): the rest of a group gets no reply.
+                return if reply.code == 421 { Err(Failure::Refused(span, 421)) } else { Ok(reply.code) };
             }
             self.receive(span).await?;
         }
@@ -217,9 +214,6 @@ impl Link {
     /// Says QUIT, and waits for the answer.
     pub async fn quit(mut self, shard: &Shard) {
         shard.stats.borrow_mut().open -= 1;
-        if self.is_closing {
-            return;
-        }
         self.connection.set_read_timeout(Some(FAREWELL));
         if self.connection.write_all(b"QUIT\r\n").await.is_ok() {
             // Whatever comes, the connection is over.
@@ -280,12 +274,11 @@ pub async fn run(shard: &Rc<Shard>) {
         let sent = send(shard, &mut link, &mut work, &slot, size).await;
         let outcome = conclude(shard, &slot, &work, &sent);
         shard.end(&slot, outcome, size);
-        let has_failed = matches!(sent, Err(_)) || link.as_ref().is_some_and(|link| link.is_closing);
-        if has_failed {
+        if sent.is_err() {
             if link.take().is_some() {
                 shard.stats.borrow_mut().open -= 1;
             }
-            // A reply to one message is no reason to pause; a connection that fails is.
+            // A refused message is no reason to pause; a connection that ends is.
             time::sleep((PAUSE_MIN * 2u32.pow(failures.min(10))).min(PAUSE_MAX)).await;
             failures += 1;
         } else {
@@ -429,7 +422,7 @@ impl Exchange<'_> {
 
     /// Nothing was taken: which reply says why, and an open transaction ended.
     async fn refused(self, mail: u16, rcpt: u16, data: u16) -> Result<Outcome, Failure> {
-        if mail < 400 && !self.link.is_closing {
+        if mail < 400 {
             self.link.send(Span::Final, b"RSET\r\n").await?;
             self.link.reply(self.shard, Span::Final).await?;
         }

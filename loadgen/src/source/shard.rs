@@ -35,6 +35,25 @@ pub struct Slot {
     pub is_measured: bool,
 }
 
+/// What a thread says while it runs.
+#[derive(Debug)]
+pub enum News {
+    /// A second has passed on thread `.0`.
+    Second(usize, Second),
+    /// A thread has ended, well or not.
+    Ended,
+}
+
+/// Says that the thread has ended, however it does. (That the channel is closed says nothing: a connection that is
+/// still open when its shard ends keeps its end of it.)
+struct Farewell(Sender<News>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        let _ = self.0.send(News::Ended); // whoever follows may be gone
+    }
+}
+
 /// What a thread is given.
 #[derive(Debug)]
 pub struct Assignment {
@@ -56,8 +75,8 @@ pub struct Assignment {
     pub started_us: u64,
     /// The ledger.
     pub chunks: Option<Sender<Vec<u8>>>,
-    /// Each second goes here, with the thread's index.
-    pub seconds: Sender<(usize, Second)>,
+    /// Each second goes here, and the end.
+    pub news: Sender<News>,
 }
 
 /// What a thread gives back.
@@ -222,6 +241,7 @@ impl Shard {
 
 /// Runs one thread's part to its end.
 pub async fn run(given: Assignment) -> Ended {
+    let _farewell = Farewell(given.news.clone());
     let shard = Shard::new(given);
     let settings = shard.given.settings.clone();
     let (part, parts) = (shard.given.part, shard.given.parts);
@@ -257,7 +277,7 @@ async fn follow(shard: &Rc<Shard>) -> Ended {
         if since >= next_second {
             next_second += SECOND_US;
             let second = shard.stats.borrow_mut().take_second();
-            let _ = shard.given.seconds.send((shard.given.part, second)); // whoever follows may be gone
+            let _ = shard.given.news.send(News::Second(shard.given.part, second)); // whoever follows may be gone
             shard.flush_ledger();
         }
         if shard.given.stop.is_thrown() {
@@ -279,7 +299,7 @@ async fn follow(shard: &Rc<Shard>) -> Ended {
 fn finish(shard: &Rc<Shard>, cpu: CpuTime) -> Ended {
     let load = shard.given.load;
     let second = shard.stats.borrow_mut().take_second();
-    let _ = shard.given.seconds.send((shard.given.part, second)); // as above
+    let _ = shard.given.news.send(News::Second(shard.given.part, second)); // as above
     let last_end = shard.last_end_us.get().saturating_sub(shard.given.started_us);
     let mut stats = shard.stats.take();
     stats.unsent = shard.count_unsent();
