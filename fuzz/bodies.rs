@@ -10,7 +10,11 @@ use posthaste::expr::{
     Answer, Answers, Branch, Environment, Expr, ExprFault, Names, Place, Scalar, Scope, Source, Stop, Target, Value,
     Variable, VariableSet,
 };
-use posthaste::mail::{ContentFacts, ForwardPath, Reply, ReversePath};
+use posthaste::mail::{
+    ContentFacts, Edit, Envelope, ForwardPath, HeaderSection, MailParameters, MessageView, Recipient, Reply,
+    ReversePath,
+};
+use posthaste::milter;
 use posthaste::schema::{self, Document, FaultKind};
 use posthaste::smtp::command::{Command, Verb};
 use posthaste::smtp::content::{BareLineEnds, ContentScanner};
@@ -32,6 +36,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("configuration", configuration),
     ("content", content),
     ("expression", expression),
+    ("milter_packet", milter_packet),
+    ("milter_session", milter_session),
     ("proxy", proxy_header),
     ("record", spool_record),
     ("reply", replies),
@@ -436,4 +442,118 @@ impl Dialogue {
             }
         }
     }
+}
+
+/// What a filter sends, as packets: how it is cut changes nothing, and what was read is no longer than what came.
+fn milter_packet(input: &[u8]) {
+    let whole = responses(input, input.len());
+    let cut = input.first().map_or(0, |&b| usize::from(b)) % (input.len() + 1);
+    assert_eq!(whole, responses(input, cut), "cut at {cut}");
+}
+
+fn responses(input: &[u8], cut: usize) -> (Vec<milter::codec::Response>, Option<milter::codec::PacketFault>) {
+    let (mut decoder, mut found) = (milter::codec::Decoder::default(), Vec::new());
+    let (first, second) = input.split_at(cut);
+    for piece in [first, second] {
+        decoder.push(piece);
+        loop {
+            match decoder.next(10_000) {
+                Ok(Some(response)) => found.push(response),
+                Ok(None) => break,
+                Err(fault) => return (found, Some(fault)),
+            }
+        }
+    }
+    assert!(decoder.pending_bytes() <= input.len() && found.len() * 5 <= input.len());
+    (found, None)
+}
+
+/// A mail filter that is sound up to its n-th answer and says the rest of the input from there on: the first octet is n,
+/// the next three its protocol steps, the fifth how its octets are cut. Whole packets go to it, a message is passed,
+/// refused or dropped, and what is passed is a message still.
+fn milter_session(input: &[u8]) {
+    let [sound, s0, s1, s2, cut, rest @ ..] = input else { return };
+    let steps = [0, s2 & 0x1f, *s1, *s0];
+    let agreed = [b"\0\0\0\x0dO\0\0\0\x06\0\0\x01\xff", &steps[..]].concat();
+    let mut said = rest.chunks(usize::from(*cut) + 1);
+    let settings = milter::Settings { stages: milter::Stages::ALL, ..milter::Settings::default() };
+    let mut chain = milter::Chain::new([settings]);
+    let facts = milter::Facts { helo: Some("client.test"), ..milter::Facts::new("mx.test") };
+    let recipient = Recipient::new(ForwardPath::parse("<b@two.test>", false).expect("an address"));
+    let envelope = Envelope {
+        reverse_path: ReversePath::Null,
+        mail: MailParameters::default(),
+        recipients: vec![recipient.clone()],
+    };
+    let content = bytes::Bytes::from_static(b"From: a@one.test\r\nSubject: one\r\n\r\nbody\r\n");
+    let (header, at) = HeaderSection::split(&content);
+    let body = [content.slice(at..)];
+    let view = MessageView { trace: b"", header: &header, body: &body, has_separator: true };
+    let mut reads = 0;
+    for event in [
+        milter::Event::Connect,
+        milter::Event::Helo,
+        milter::Event::Mail,
+        milter::Event::Rcpt { recipient: &recipient, refused: None },
+        milter::Event::Data,
+        milter::Event::Message(view),
+        milter::Event::Quit,
+    ] {
+        let mut run = chain.run(event, facts, Some(&envelope));
+        let mut out = Vec::new();
+        let verdict = loop {
+            out.clear();
+            let task = run.next(&mut out);
+            whole_packets(&out);
+            match task {
+                milter::Task::Open { .. } => run.opened(),
+                milter::Task::Write { .. } => {}
+                milter::Task::Read { .. } => {
+                    let answer: &[u8] = match reads {
+                        0 if *sound > 0 => &agreed,
+                        _ if reads < *sound => b"\0\0\0\x01c",
+                        _ => said.next().unwrap_or_default(),
+                    };
+                    reads = reads.saturating_add(1);
+                    if answer.is_empty() { run.failed(milter::Failure::Closed) } else { run.input(answer) }
+                }
+                milter::Task::Done(verdict) => break verdict,
+            }
+        };
+        let changes = run.into_changes();
+        match verdict {
+            milter::Verdict::Pass => is_still_a_message(&header, changes, envelope.clone()),
+            milter::Verdict::Refuse(reply) | milter::Verdict::Close(reply) => {
+                assert!(reply.is_transient() || reply.is_permanent());
+                assert_eq!(changes, milter::Changes::default());
+            }
+            milter::Verdict::Discard => assert_eq!(changes, milter::Changes::default()),
+        }
+    }
+}
+
+fn whole_packets(mut out: &[u8]) {
+    while let Some((length, rest)) = out.split_first_chunk::<4>() {
+        out = rest.get(u32::from_be_bytes(*length) as usize..).expect("a whole packet");
+    }
+    assert!(out.is_empty());
+}
+
+fn is_still_a_message(header: &HeaderSection, changes: milter::Changes, mut envelope: Envelope) {
+    let after = header.apply(&changes.edits);
+    assert!(!after.raw().windows(4).any(|four| four == b"\r\n\r\n") && !after.raw().starts_with(b"\r\n"));
+    assert!(after.is_empty() || after.raw().ends_with(b"\r\n"));
+    assert!(after.fields().all(|field| !field.name.is_empty() && !field.raw.contains(&0)));
+    for edit in &changes.edits {
+        edit.apply_to_envelope(&mut envelope);
+        if let Edit::ReplaceBody(pieces) = edit {
+            let body = pieces.concat();
+            let is_bare = |at: usize| at == 0 || body[at - 1] != b'\r';
+            assert!(!body.iter().enumerate().any(|(at, b)| *b == b'\n' && is_bare(at)), "a bare LF");
+        }
+    }
+    let all =
+        envelope.recipients.iter().map(|recipient| recipient.path.as_str()).chain([envelope.reverse_path.as_str()]);
+    assert!(!all.collect::<String>().contains(|c: char| c.is_ascii_control()));
+    assert!(!changes.quarantine.unwrap_or_default().contains(|c: char| c.is_ascii_control()));
 }

@@ -76,6 +76,8 @@ pub enum Task {
     Write {
         /// Which filter.
         milter: usize,
+        /// How long from now: a filter may also be one that does not read.
+        within: Duration,
     },
     /// Write, then read something and give it to [`Run::input`]; [`Run::failed`] if that takes too long or fails.
     Read {
@@ -287,7 +289,7 @@ impl Run<'_> {
                 if out.is_empty() {
                     continue;
                 }
-                return Task::Write { milter };
+                return self.write(milter);
             }
             let Some(due) = self.due() else {
                 self.conclude();
@@ -298,13 +300,19 @@ impl Run<'_> {
                 return Task::Open { milter, within: within.unwrap_or_default() };
             }
             match self.tell(due, out) {
-                Played::Write => return Task::Write { milter },
+                Played::Write => return self.write(milter),
                 Played::Step(step) => self.take(step),
             }
             if !out.is_empty() && self.current.reading.is_none() {
-                return Task::Write { milter };
+                return self.write(milter);
             }
         }
+    }
+
+    fn write(&self, milter: usize) -> Task {
+        let timeouts = self.chain.links.get(milter).map(|link| link.connection.settings().timeouts).unwrap_or_default();
+        let is_content = matches!(self.event, Event::Message(_));
+        Task::Write { milter, within: if is_content { timeouts.data } else { timeouts.command } }
     }
 
     /// The driver connected to the filter of [`Task::Open`].

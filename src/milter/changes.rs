@@ -43,6 +43,7 @@ pub enum ChangeFault {
 pub(super) struct Collector {
     changes: Changes,
     body: Option<Vec<Bytes>>,
+    body_ends_with_cr: bool,
     header_bytes: usize,
     /// Fields that were inserted above our own Received.
     above: usize,
@@ -144,10 +145,34 @@ impl Collector {
             return Err(ChangeFault::TooMany);
         }
         if !piece.is_empty() {
+            let piece = with_line_ends(piece, self.body_ends_with_cr);
+            self.body_ends_with_cr = piece.last() == Some(&b'\r');
             pieces.push(piece);
         }
         Ok(())
     }
+}
+
+/// A piece of a body with CRLF for every LF, which filters forget and sendmail and Postfix forgive. One that has them is
+/// not copied.
+fn with_line_ends(piece: Bytes, follows_cr: bool) -> Bytes {
+    let is_bare = |at: usize| match at.checked_sub(1) {
+        Some(before) => piece.get(before) != Some(&b'\r'),
+        None => !follows_cr,
+    };
+    let bare = || memchr::memchr_iter(b'\n', &piece).filter(|at| is_bare(*at));
+    let count = bare().count();
+    if count == 0 {
+        return piece;
+    }
+    let (mut whole, mut start) = (Vec::with_capacity(piece.len() + count), 0);
+    for at in bare() {
+        whole.extend_from_slice(piece.get(start..at).unwrap_or_default());
+        whole.push(b'\r');
+        start = at;
+    }
+    whole.extend_from_slice(piece.get(start..).unwrap_or_default());
+    whole.into()
 }
 
 /// Applies the edits that concern it to an envelope. A recipient to be deleted becomes the one that is meant: filters
@@ -276,6 +301,10 @@ mod tests {
         ];
         let changes = collected(pieces, false).expect("sound");
         assert_eq!(changes.edits.last(), Some(&Edit::ReplaceBody(vec!["a".into(), "b".into()])));
+        let pieces = ["one\n", "\ntwo\r", "\nthree\r\n\n\r", "x\n"].map(|piece| Response::ReplaceBody(piece.into()));
+        let changes = collected(pieces.into(), false).expect("sound");
+        let [Edit::ReplaceBody(pieces)] = &changes.edits[..] else { panic!("one edit") };
+        assert_eq!(pieces.concat(), b"one\r\n\r\ntwo\r\nthree\r\n\r\n\rx\r\n", "every line end is CRLF");
         let changes = collected(vec![Response::ReplaceBody("".into())], false).expect("sound");
         assert_eq!(changes.edits, [Edit::ReplaceBody(Vec::new())]);
     }

@@ -348,7 +348,8 @@ impl<'a> Facts<'a> {
             Symbol::RcptHost => Some(self.rcpt.host.into()),
             Symbol::RcptMailer => Some(self.rcpt.mailer.into()),
         };
-        value.filter(|value| !value.is_empty())
+        // The null reverse-path is a value, and it replaces that of the message before.
+        value.filter(|value| !value.is_empty() || symbol == Symbol::MailAddr)
     }
 
     /// `name [address]`; a name that is not verified is `unknown`, as in Postfix.

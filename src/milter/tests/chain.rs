@@ -61,7 +61,7 @@ impl Session {
             match run.next(&mut out) {
                 Task::Open { milter, .. } if self.filters[milter].is_some() => run.opened(),
                 Task::Open { .. } => run.failed(Failure::Unreachable),
-                Task::Write { milter } => {
+                Task::Write { milter, .. } => {
                     self.writes += 1;
                     let answer = self.filters[milter].as_mut().expect("open").hear(&out);
                     inbox.extend(answer);
