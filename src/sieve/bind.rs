@@ -142,7 +142,12 @@ fn find_tag<'c>(
     let signature = bound.signature;
     let is = |tag: &&Tag| tag.name.eq_ignore_ascii_case(name);
     let Some(tag) = signature.tags.iter().find(is) else {
-        faults.error(at, format!("unknown tagged argument ':{name}' for the {}", title(signature)));
+        let known = signature.tags.iter().filter(|tag| tag.needs.is_none_or(|c| required.active.contains(c)));
+        let known: Vec<_> = known.map(|tag| format!("':{}'", tag.name)).collect();
+        let expected =
+            if known.is_empty() { "it takes none".to_owned() } else { format!("known are {}", known.join(", ")) };
+        let message = format!("unknown tagged argument ':{name}' for the {} ({expected})", title(signature));
+        faults.unexpected(at, message, &format!(":{name}"), &expected);
         return None;
     };
     if let Some(capability) = tag.needs.filter(|&capability| !required.uses(capability)) {
@@ -247,7 +252,7 @@ fn check_shape(bound: &Bound<'_, '_>, is_sound: bool, faults: &mut Faults<'_>) -
         }
         Tests::One | Tests::Many => {}
     }
-    if !is_sound || signature.is_test {
+    if signature.is_test {
         return is_sound;
     }
     match (&call.block, signature.has_block) {
@@ -255,6 +260,7 @@ fn check_shape(bound: &Bound<'_, '_>, is_sound: bool, faults: &mut Faults<'_>) -
             faults.error(call.at, format!("the {} takes no block", title(signature)));
             false
         }
+        _ if !is_sound => false,
         (None, true) => {
             faults.error(call.at, format!("the {} requires a block", title(signature)));
             false
@@ -272,7 +278,10 @@ fn spurious_tests(call: &Call<'_>, signature: &Signature, is_sound: bool) -> Opt
     if !is_sound {
         return None;
     }
-    let is_known_test = signatures::find(&[], test.name).is_some_and(|row| row.is_test);
+    if signature.verb == super::signature::Verb::Else && test.name.eq_ignore_ascii_case("if") {
+        return Some("'else' with a test: 'else if' is written 'elsif'".to_owned());
+    }
+    let is_known_test = signatures::find(&[], test.name, true).is_some_and(|row| row.is_test);
     if !signature.is_test && !call.has_test_list && !is_known_test {
         return Some(format!("missing semicolon behind the {}", title(signature)));
     }

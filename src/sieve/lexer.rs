@@ -216,7 +216,9 @@ impl<'s> Lexer<'s> {
             if line == b"." {
                 return Token::Text(text);
             }
-            text.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
+            // A dot that nobody doubled stands for itself (RFC 5228 §2.4.2).
+            let is_stuffed = line.starts_with(b"..");
+            text.extend_from_slice(line.get(usize::from(is_stuffed)..).unwrap_or(line));
             text.extend_from_slice(b"\r\n");
         }
         Token::Fault("a multi-line string without its end")

@@ -67,7 +67,7 @@ pub enum Limit {
     #[error("number of redirect actions exceeds policy limit (limits.redirects)")]
     Redirects,
     /// [`Limits::out_messages`].
-    #[error("number of notifications exceeds policy limit (limits.out-messages)")]
+    #[error("number of notify actions exceeds policy limit (limits.out-messages)")]
     OutMessages,
     /// [`Limits::nested_includes`].
     #[error("scripts are included too deep (limits.nested-includes)")]

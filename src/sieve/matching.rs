@@ -101,6 +101,20 @@ impl<'p> Probe<'p> {
         &self.keys
     }
 
+    /// Takes every word of a key as a key of its own: flags (RFC 5232 §2).
+    pub fn split_keys(&mut self) {
+        if !matches!(self.matcher.kind, MatchType::Is | MatchType::Contains) {
+            return;
+        }
+        if self.keys.iter().any(|key| key.iter().any(u8::is_ascii_whitespace)) {
+            let words = |key: &Cow<'p, [u8]>| -> Vec<Cow<'p, [u8]>> {
+                let words = key.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+                words.map(|word| Cow::Owned(word.to_vec())).collect()
+            };
+            self.keys = self.keys.iter().flat_map(words).collect();
+        }
+    }
+
     /// Whether a key matches this value; then no other value needs to be looked at.
     pub fn offer(&mut self, value: &[u8]) -> Result<bool, MatchError> {
         self.count += 1;
@@ -113,7 +127,8 @@ impl<'p> Probe<'p> {
             _ => {}
         }
         let comparator = self.matcher.comparator;
-        for (key, prepared) in self.keys.iter().zip(self.matcher.keys.iter().map(|key| &key.prepared)) {
+        for (i, key) in self.keys.iter().enumerate() {
+            let prepared = self.matcher.keys.get(i).map_or(&Prepared::Plain, |key| &key.prepared);
             self.work += 16 + value.len() as u64;
             if self.work > self.work_max {
                 return Err(MatchError::Limit(Limit::Steps));

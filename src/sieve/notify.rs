@@ -40,12 +40,13 @@ impl Mailto {
     }
 
     fn add_recipients(&mut self, list: &str) -> Result<(), String> {
+        if let Some(bad) = list.bytes().find(|&b| !is_unreserved(b) && !matches!(b, b'@' | b',')) {
+            return Err(format!("invalid character '{}' in the recipients of the URI", bad.escape_ascii()));
+        }
+        // An escaped comma separates too: so RFC 2368 had it, and so it is written.
+        let list = decoded(list)?;
         for one in list.split(',').filter(|one| !one.is_empty()) {
-            if let Some(bad) = one.bytes().find(|&b| !is_unreserved(b) && b != b'@') {
-                return Err(format!("invalid character '{}' in the recipients of the URI", bad.escape_ascii()));
-            }
-            let address = decoded(one)?;
-            let path = address::outgoing(address.as_bytes()).ok_or(format!("'{address}' is no address"))?;
+            let path = address::outgoing(one.as_bytes()).ok_or(format!("'{one}' is no address"))?;
             if !self.recipients.contains(&path) {
                 self.recipients.push(path);
             }

@@ -29,6 +29,17 @@ pub struct Program {
     pub(super) uses_captures: bool,
 }
 
+impl Program {
+    /// The scripts that this one includes: name, whether `:global`, whether `:optional`. A host that has them
+    /// all compiled beforehand answers at once.
+    pub fn includes(&self) -> impl Iterator<Item = (&str, bool, bool)> {
+        self.commands.iter().filter_map(|command| match command {
+            Command::Include { name, is_global, is_optional, .. } => Some((name.as_str(), *is_global, *is_optional)),
+            _ => None,
+        })
+    }
+}
+
 const _: () = {
     const fn is_shared<T: Send + Sync>() {}
     is_shared::<Program>();

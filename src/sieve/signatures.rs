@@ -249,10 +249,14 @@ pub(super) static SIGNATURES: &[Signature] = &[
         positional = &[optional("mailbox", Kind::Text), argument("special-use attributes", Kind::List)]),
 ];
 
-/// The row of a name, whatever its case.
-pub(super) fn find<'a>(host: &'a [Signature], name: &str) -> Option<&'a Signature> {
-    let is = |row: &&Signature| row.name.eq_ignore_ascii_case(name);
-    SIGNATURES.iter().find(is).or_else(|| host.iter().find(is))
+/// The row of a name, whatever its case; of a test and a command of the same name, the one that is wanted.
+pub(super) fn find<'a>(host: &'a [Signature], name: &str, is_test: bool) -> Option<&'a Signature> {
+    let mut named = SIGNATURES.iter().chain(host).filter(|row| row.name.eq_ignore_ascii_case(name));
+    let first = named.next()?;
+    if first.is_test == is_test {
+        return Some(first);
+    }
+    named.find(|row| row.is_test == is_test).or(Some(first))
 }
 
 #[cfg(test)]

@@ -101,8 +101,8 @@ fn faults_name_line_column_and_what_is_wrong() {
     assert_eq!(
         told,
         [
-            "line 1, column 6: error: unknown tagged argument ':copy' for the keep command",
-            "line 2, column 11: error: unknown tagged argument ':all' for the header test",
+            "line 1, column 6: error: unknown tagged argument ':copy' for the keep command (it takes none)",
+            "line 2, column 11: error: unknown tagged argument ':all' for the header test (known are ':is', ':contains', ':matches', ':comparator')",
             "line 3, column 1: error: unknown command 'fileinto': the script does not require \"fileinto\"",
         ]
     );
@@ -119,7 +119,9 @@ fn absent_extensions_can_be_asked_for() {
 
 #[test]
 fn limits_have_names() {
-    let script = "require [\"variables\"]; set \"a\" \"x\"; ".to_owned() + &"set \"a\" \"${a}${a}\"; ".repeat(40);
+    let script = "require [\"variables\"]; set \"a\" \"x\"; ".to_owned()
+        + &"set \"a\" \"${a}${a}\"; ".repeat(40)
+        + "if string \"${a}${a}\" \"x\" { stop; }";
     assert!(run(&script).expect_err("too large").contains("limits.variable-size"));
     let script =
         "redirect \"a@b.example\"; redirect \"c@b.example\"; redirect \"d@b.example\"; redirect \"e@b.example\";";

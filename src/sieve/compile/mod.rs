@@ -17,7 +17,7 @@ use super::fault::{Fault, Faults};
 use super::lexer::shortened;
 use super::parse::{self, parse};
 use super::program::{Command, Op, Program, Slot, Test};
-use super::signature::{Signature, Verb};
+use super::signature::{Signature, Tests, Verb};
 use super::signatures;
 
 /// What scripts are compiled with: the host's choice.
@@ -154,6 +154,7 @@ struct Builder<'c, 'f> {
     locals: Vec<CompactString>,
     globals: Vec<CompactString>,
     uses_captures: bool,
+    has_too_many_variables: bool,
 }
 
 impl<'c, 'f> Builder<'c, 'f> {
@@ -174,6 +175,7 @@ impl<'c, 'f> Builder<'c, 'f> {
             locals: Vec::new(),
             globals: Vec::new(),
             uses_captures: false,
+            has_too_many_variables: false,
         }
     }
 
@@ -235,7 +237,7 @@ impl<'c, 'f> Builder<'c, 'f> {
     /// The signature of a command, or nothing and the fault is told.
     fn signature(&mut self, call: &Call<'_>, is_test: bool) -> Option<&'c Signature> {
         let role = if is_test { "test" } else { "command" };
-        let Some(signature) = signatures::find(&self.options.host, call.name) else {
+        let Some(signature) = signatures::find(&self.options.host, call.name, is_test) else {
             if !call.is_damaged {
                 self.faults.error(call.at, format!("unknown {role} '{}'", call.name));
             }
@@ -415,8 +417,10 @@ impl<'c, 'f> Builder<'c, 'f> {
     fn test(&mut self, call: &Call<'_>) -> Folded {
         let Some(signature) = self.signature(call, true) else { return Folded::Unknown };
         let Some(bound) = self.bind(call, signature) else {
-            for test in &call.tests {
-                self.test(test);
+            if signature.tests != Tests::None {
+                for test in &call.tests {
+                    self.test(test);
+                }
             }
             return Folded::Unknown;
         };
@@ -477,9 +481,13 @@ impl<'c, 'f> Builder<'c, 'f> {
                 self.faults.error(at, "the ihave test takes constant strings only");
                 return Folded::Unknown;
             }
+            // What changes how strings are read cannot be asked for halfway (RFC 5463 §4).
+            let may = |c: &Capability| !matches!(c, Capability::Variables | Capability::EncodedCharacter);
             match Capability::from_name(name).filter(|&c| self.options.capabilities.contains(c)) {
-                Some(capability) => known.push(capability),
-                None => {
+                Some(capability) if may(&capability) || self.required.active.contains(capability) => {
+                    known.push(capability);
+                }
+                _ => {
                     self.emit(Op::Known(false));
                     return Folded::Absent;
                 }

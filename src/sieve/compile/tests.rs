@@ -36,7 +36,13 @@ const ADDRESS_FIELDS: &[&str] = &[
     "apparently-to",
     "approved",
     "list-post",
-    "x-mailing-list",
+    "for-approval",
+    "for-handling",
+    "for-comment",
+    "read-receipt-to",
+    "return-receipt-requested",
+    "registered-mail-reply-requested-by",
+    "abuse-reports-to",
 ];
 
 impl Builder<'_, '_> {

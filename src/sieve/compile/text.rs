@@ -108,7 +108,11 @@ impl Builder<'_, '_> {
         for (start, end, reference) in references(text) {
             literal.extend_from_slice(text.get(done..start).unwrap_or(&[]));
             done = end;
-            let Some(piece) = self.reference(reference, at) else { continue };
+            let Some(piece) = self.reference(reference, at) else {
+                // Its fault is told: the text counts as one with variables, so that no other follows from it.
+                pieces.push(Piece::Literal(Box::default()));
+                continue;
+            };
             if !literal.is_empty() {
                 pieces.push(Piece::Literal(std::mem::take(&mut literal).into()));
             }
@@ -143,6 +147,10 @@ impl Builder<'_, '_> {
         }
         match space.to_ascii_lowercase().as_str() {
             "" => self.slot(name).map(Piece::Variable).or_else(|| self.too_many_variables(at)),
+            "global." if !is_identifier(name) => {
+                self.faults.error(at, format!("'{}' is no name of a global variable", shortened(name)));
+                None
+            }
             "global." if self.required.uses(Capability::Include) => {
                 self.global_slot(name).map(Piece::Variable).or_else(|| self.too_many_variables(at))
             }
@@ -171,7 +179,9 @@ impl Builder<'_, '_> {
     }
 
     fn too_many_variables<T>(&mut self, at: usize) -> Option<T> {
-        self.faults.error(at, format!("the script has more than {} variables", self.options.variables_max));
+        if !std::mem::replace(&mut self.has_too_many_variables, true) {
+            self.faults.error(at, format!("the script has more than {} variables", self.options.variables_max));
+        }
         None
     }
 

@@ -34,9 +34,9 @@ impl<'a> Machine<'a> {
             Command::FileInto(command) => self.file_into(command),
             Command::Reject { reason, is_ereject } => self.reject(reason, *is_ereject),
             Command::Set { slot, modifiers, value } => {
-                let mut value = self.owned(value)?;
+                let mut value = self.cut_text(value)?;
                 for modifier in modifiers {
-                    value = modified(*modifier, &value);
+                    value = modified(*modifier, &value, self.limits.variable_bytes);
                 }
                 match slot {
                     SetTarget::Slot(slot) => self.set_variable(*slot, value),
@@ -409,7 +409,7 @@ pub(super) fn split_flags(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Adds a flag that is none of them yet. System flags are those of IMAP; what is no flag is left out.
-fn add_flag(flags: &mut Vec<CompactString>, flag: &[u8]) {
+pub(super) fn add_flag(flags: &mut Vec<CompactString>, flag: &[u8]) {
     let Ok(flag) = std::str::from_utf8(flag) else { return };
     const SYSTEM: &[&str] = &["answered", "flagged", "deleted", "seen", "draft"];
     let is_sound = match flag.strip_prefix('\\') {

@@ -195,9 +195,13 @@ impl<'a> Machine<'a> {
     }
 
     /// The characters that separate `:user` from `:detail`: `+` unless told.
-    pub fn with_delimiters(mut self, delimiters: &str) -> Machine<'a> {
+    pub fn set_delimiters(&mut self, delimiters: &str) {
         self.delimiters = CompactString::from(delimiters);
-        self
+    }
+
+    /// Changes the limits for what follows.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Goes on with another message and envelope: what a driver of tests needs. Edits are forgotten.
@@ -207,6 +211,12 @@ impl<'a> Machine<'a> {
         self.edited = None;
         self.trace = OnceCell::new();
         self.envelope_changes.clear();
+        self.answers.clear();
+    }
+
+    /// Sets the internal variable of RFC 5232 §2: the flags that a stored message has.
+    pub fn set_flags<'f>(&mut self, flags: impl IntoIterator<Item = &'f str>) {
+        self.flags = flags.into_iter().map(CompactString::from).collect();
     }
 
     /// Forgets every action so far, as if the script began here.

@@ -95,10 +95,14 @@ impl<'a> Machine<'a> {
         matcher: &Matcher,
     ) -> Outcome<bool> {
         self.match_values(program, matcher, |machine, probe| {
-            let internal = machine.flags.iter().filter(|_| is_internal).map(|flag| flag.as_bytes());
-            let named = slots.iter().flat_map(|slot| super::actions::split_flags(machine.variable(*slot)));
-            for flag in internal.chain(named) {
-                if probe.offer(flag)? {
+            probe.split_keys();
+            let mut flags: Vec<CompactString> = if is_internal { machine.flags.clone() } else { Vec::new() };
+            for slot in slots {
+                super::actions::split_flags(machine.variable(*slot))
+                    .for_each(|flag| super::actions::add_flag(&mut flags, flag));
+            }
+            for flag in &flags {
+                if probe.offer(flag.as_bytes())? {
                     return Ok(true);
                 }
             }

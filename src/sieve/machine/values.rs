@@ -20,15 +20,33 @@ impl<'a> Machine<'a> {
         if let [piece] = &**pieces {
             return self.piece(piece);
         }
-        let mut out = Vec::new();
-        for piece in pieces {
-            let value = self.piece(piece)?;
-            if out.len() + value.len() > self.limits.variable_bytes {
-                return Err(Limit::VariableBytes.into());
-            }
-            out.extend_from_slice(&value);
+        let out = self.joined(pieces)?;
+        if out.len() > self.limits.variable_bytes {
+            return Err(Limit::VariableBytes.into());
         }
         Ok(Cow::Owned(out))
+    }
+
+    /// The pieces of a string together; no further than a little beyond the limit.
+    fn joined(&self, pieces: &[Piece]) -> Outcome<Octets> {
+        let mut out = Vec::new();
+        for piece in pieces {
+            out.extend_from_slice(&self.piece(piece)?);
+            if out.len() > self.limits.variable_bytes {
+                break;
+            }
+        }
+        Ok(out)
+    }
+
+    /// A string for a variable: what does not fit is cut at a character (RFC 5229 §6).
+    pub(super) fn cut_text(&self, text: &Text) -> Outcome<Octets> {
+        let mut value = match text {
+            Text::Literal(literal) => literal.to_vec(),
+            Text::Template(pieces) => self.joined(pieces)?,
+        };
+        value.truncate(cut(&value, self.limits.variable_bytes));
+        Ok(value)
     }
 
     fn piece<'x>(&'x self, piece: &'x Piece) -> Outcome<Cow<'x, [u8]>> {
@@ -82,7 +100,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Changes a variable. What does not fit is cut at a character, as RFC 5229 §6 allows.
+    /// Changes a variable; what does not fit is cut.
     pub(super) fn set_variable(&mut self, slot: Slot, mut value: Octets) -> Outcome<()> {
         if value.len() > self.limits.variable_bytes {
             value.truncate(cut(&value, self.limits.variable_bytes));
@@ -130,8 +148,8 @@ fn cut(value: &[u8], max: usize) -> usize {
     at
 }
 
-/// A value as a modifier of `set` changes it (RFC 5229 §4.1).
-pub(super) fn modified(modifier: Modifier, value: &[u8]) -> Octets {
+/// A value as a modifier of `set` changes it (RFC 5229 §4.1); with escapes at most `max` octets, whole characters.
+pub(super) fn modified(modifier: Modifier, value: &[u8], max: usize) -> Octets {
     match modifier {
         Modifier::Lower => mapped(value, |c, out| out.extend(c.to_lowercase())),
         Modifier::Upper => mapped(value, |c, out| out.extend(c.to_uppercase())),
@@ -139,19 +157,31 @@ pub(super) fn modified(modifier: Modifier, value: &[u8]) -> Octets {
         Modifier::UpperFirst => first_mapped(value, |c, out| out.extend(c.to_uppercase())),
         Modifier::QuoteWildcard => quoted(value, |b| matches!(b, b'*' | b'?' | b'\\')),
         Modifier::QuoteRegex => quoted(value, |b| b"\\.+*?()|[]{}^$#&-~".contains(&b)),
-        Modifier::EncodeUrl => {
-            let mut out = Vec::with_capacity(value.len());
-            for &b in value {
-                if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
-                    out.push(b);
-                } else {
-                    out.extend_from_slice(format!("%{b:02X}").as_bytes());
-                }
-            }
-            out
-        }
+        Modifier::EncodeUrl => encoded_url(value, max),
         Modifier::Length => characters(value).to_string().into_bytes(),
     }
+}
+
+/// RFC 5435 §6.
+fn encoded_url(value: &[u8], max: usize) -> Octets {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = Vec::with_capacity(value.len());
+    let mut whole = 0;
+    for &b in value {
+        if b & 0xc0 != 0x80 {
+            whole = out.len(); // a character starts here
+        }
+        if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+            out.push(b);
+        } else {
+            out.extend([b'%', HEX[usize::from(b >> 4)], HEX[usize::from(b & 15)]]);
+        }
+        if out.len() > max {
+            out.truncate(whole);
+            break;
+        }
+    }
+    out
 }
 
 /// Characters; an octet that belongs to none counts as one.
@@ -198,13 +228,14 @@ mod tests {
     #[test]
     fn modifiers_change_a_value() {
         let change =
-            |modifier, value: &str| String::from_utf8_lossy(&modified(modifier, value.as_bytes())).into_owned();
+            |modifier, value: &str| String::from_utf8_lossy(&modified(modifier, value.as_bytes(), 100)).into_owned();
         assert_eq!(change(Modifier::Lower, "juMBlEÄ"), "jumbleä");
         assert_eq!(change(Modifier::UpperFirst, "äbc"), "Äbc");
         assert_eq!(change(Modifier::LowerFirst, ""), "");
         assert_eq!(change(Modifier::QuoteWildcard, "a*b?c\\"), "a\\*b\\?c\\\\");
         assert_eq!(change(Modifier::EncodeUrl, "a b/ä"), "a%20b%2F%C3%A4");
         assert_eq!(change(Modifier::Length, "naïve"), "5");
+        assert_eq!(modified(Modifier::EncodeUrl, "äää".as_bytes(), 13), b"%C3%A4%C3%A4");
     }
 
     #[test]
