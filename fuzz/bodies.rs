@@ -108,6 +108,7 @@ fn one_expression<T: Target>(source: &Source<'_>, fallback: T) {
         directories: Names::Any,
         stores: Names::Any,
         may_wait: true,
+        locals: &|_| None,
     };
     let expr = match Expr::compile(source, fallback, &environment) {
         Ok(expr) => expr,

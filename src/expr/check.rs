@@ -29,6 +29,7 @@ pub(super) struct Typed {
 pub(super) enum Part {
     Constant(Value<'static>),
     Variable(Variable),
+    Local(u16),
     Capture(CaptureName),
     List(Vec<Typed>),
     Unary(Unary, Box<Typed>),
@@ -137,6 +138,9 @@ impl<'e> Checker<'e> {
     }
 
     fn name(&mut self, name: &str, span: Span) -> Typed {
+        if let Some(number) = (self.environment.locals)(name) {
+            return Typed { part: Part::Local(number), kind: Type::Any, span };
+        }
         let allowed = self.environment.variables;
         match Variable::from_name(name) {
             Some(variable) if allowed.contains(variable) => {

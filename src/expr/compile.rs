@@ -83,6 +83,7 @@ impl Compiler {
                 self.push(Step::Constant(index));
             }
             Part::Variable(variable) => self.push(Step::Variable(*variable)),
+            Part::Local(number) => self.push(Step::Local(*number)),
             Part::Capture(name) => {
                 let index = self.capture(name);
                 self.push(Step::Capture(index));

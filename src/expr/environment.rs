@@ -24,6 +24,11 @@ pub struct Environment<'a> {
     pub stores: Names<'a>,
     /// The setting is evaluated where an evaluation may wait for the DNS.
     pub may_wait: bool,
+    /// The variables of a language that embeds expressions: the number by which [`Scope::local`] is asked
+    /// for a name. They hide the variables of the stage.
+    ///
+    /// [`Scope::local`]: super::Scope::local
+    pub locals: &'a dyn Fn(&str) -> Option<u16>,
 }
 
 impl Environment<'_> {
@@ -35,6 +40,7 @@ impl Environment<'_> {
             directories: Names::Any,
             stores: Names::Any,
             may_wait: true,
+            locals: &|_| None,
         }
     }
 

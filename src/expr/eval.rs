@@ -81,6 +81,7 @@ impl<'a, S: Scope + ?Sized> Machine<'a, S> {
         match step {
             Step::Constant(index) => self.push(self.constant(index)),
             Step::Variable(variable) => self.push(self.scope.variable(variable)),
+            Step::Local(number) => self.push(self.scope.local(number)),
             Step::Compare(op, variable, index) => {
                 let is = match self.program.constants.get(index as usize) {
                     Some(constant) => value::compare(op, &self.scope.variable(variable), constant),

@@ -74,7 +74,7 @@ impl<'t> Lexer<'t> {
     fn token(&mut self, first: char) -> Option<Token> {
         match first {
             '0'..='9' => self.number(),
-            'a'..='z' | 'A'..='Z' | '_' => Some(Token::Name(self.take_while(is_name).into())),
+            'a'..='z' | 'A'..='Z' | '_' => Some(Token::Name(self.dotted_name())),
             '\'' | '"' => self.quoted(first),
             '$' => self.capture(),
             _ => self.symbol(first),
@@ -110,6 +110,17 @@ impl<'t> Lexer<'t> {
                 _ => self.fault(start, self.spelling(start), "a shorter duration"),
             },
         }
+    }
+
+    /// Names with dots between them are one: `env.remote_ip` of a language that embeds expressions.
+    fn dotted_name(&mut self) -> CompactString {
+        let start = self.at;
+        self.take_while(is_name);
+        while self.rest().strip_prefix('.').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic())) {
+            self.at += 1;
+            self.take_while(is_name);
+        }
+        self.text.get(start..self.at).unwrap_or("").into()
     }
 
     fn spelling(&self, start: usize) -> String {

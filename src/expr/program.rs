@@ -13,6 +13,8 @@ use super::variable::Variable;
 pub(super) enum Step {
     Constant(u32),
     Variable(Variable),
+    /// A variable of the embedding language.
+    Local(u16),
     /// A variable compared with a constant: what most conditions are.
     Compare(Binary, Variable, u32),
     Binary(Binary),

@@ -115,6 +115,7 @@ fn read_with<R>(cell: &Cell<'_>, stage: Stage, may_wait: bool, compile: &Compile
         directories: Names::Known(&directories),
         stores: Names::Known(&stores),
         may_wait,
+        locals: &|_| None,
     };
     match compile(form.source.as_ref()?, &environment) {
         Ok(value) => Some(value).filter(|_| form.is_sound),

@@ -13,6 +13,12 @@ pub trait Scope {
     /// set that the expression was compiled with.
     fn variable(&self, variable: Variable) -> Value<'_>;
 
+    /// The value of a variable of the embedding language, by the number that it was given when the expression
+    /// was compiled.
+    fn local(&self, _number: u16) -> Value<'_> {
+        Value::EMPTY
+    }
+
     /// Directories, lists and counters.
     fn lookups(&self) -> &dyn Lookups {
         &NoLookups

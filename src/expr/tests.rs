@@ -99,6 +99,7 @@ pub(super) fn everywhere() -> Environment<'static> {
         directories: Names::Known(&["local"]),
         stores: Names::Known(&["words", "blocked-domains"]),
         may_wait: true,
+        locals: &|_| None,
     }
 }
 

@@ -151,12 +151,10 @@ impl CapabilitySet {
             Capability::Body,
             Capability::Convert,
             Capability::Enclose,
-            Capability::Expressions,
             Capability::Extracttext,
             Capability::Foreverypart,
             Capability::Mime,
             Capability::Replace,
-            Capability::While,
         ]);
         CapabilitySet(CapabilitySet::of(Capability::ALL).0 & !unfinished.0)
     };

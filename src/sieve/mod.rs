@@ -20,6 +20,7 @@ mod comparator;
 mod compile;
 mod date;
 mod decode;
+mod expressions;
 mod fault;
 mod glob;
 mod lexer;

@@ -7,6 +7,7 @@ use compact_str::CompactString;
 use regex::bytes::Regex;
 
 use super::comparator::Comparator;
+use super::expressions::Expression;
 use super::glob::Glob;
 
 /// A compiled script: immutable, `Send + Sync`.
@@ -234,6 +235,7 @@ pub(super) enum Test {
     ValidNotifyMethod(Texts),
     NotifyMethodCapability { method: Text, capability: Text, matcher: Matcher },
     ValidExtList(Texts),
+    Eval(Box<Expression>),
     Host(Box<HostCall>),
 }
 
@@ -305,6 +307,8 @@ pub(super) enum Command {
     Vacation(Box<VacationCommand>),
     Include { name: CompactString, is_global: bool, is_once: bool, is_optional: bool },
     Error(Text),
+    Let { slot: Slot, expression: Box<Expression> },
+    Eval(Box<Expression>),
     Host(Box<HostCall>),
 }
 

@@ -69,6 +69,8 @@ pub enum Question {
     },
     /// The login or mailbox that authenticated (`envelope "auth"`). Answer: [`Answer::Text`].
     Authenticated,
+    /// What an expression asks the DNS (`dns_query`). Answer: [`Answer::Values`].
+    Dns(crate::expr::Question),
     /// A command or test that the host added to the language. Answer: [`Answer::Bool`], or
     /// [`Answer::Values`] where the engine does the matching.
     Host(HostQuestion),

@@ -87,14 +87,14 @@ macro_rules! verbs {
 
 verbs! {
     // control
-    Require If Elsif Else Stop Include Return Global Error
+    Require If Elsif Else Stop Include Return Global Error While
     // actions
     Keep Discard Redirect Fileinto Reject Ereject Set Addheader Deleteheader
-    Setflag Addflag Removeflag Notify Vacation
+    Setflag Addflag Removeflag Notify Vacation Let EvalCommand
     // tests
     Address Allof Anyof Envelope Exists False Header Not Size True
     String Environment Date Currentdate Hasflag Spamtest Virustest Duplicate Ihave
-    Mailboxexists Mailboxidexists SpecialuseExists ValidNotifyMethod NotifyMethodCapability ValidExtList
+    Mailboxexists Mailboxidexists SpecialuseExists ValidNotifyMethod NotifyMethodCapability ValidExtList Eval
     // by the host
     Host
 }

@@ -241,6 +241,12 @@ pub(super) static SIGNATURES: &[Signature] = &[
     row!(command "global" Global, needs = C::Include, positional = &[argument("variable names", Kind::List)]),
     // RFC 7352
     row!(test "duplicate" Duplicate, needs = C::Duplicate, tags = DUPLICATE),
+    // expressions of the configuration
+    row!(command "let" Let, needs = C::Expressions,
+        positional = &[argument("name", Kind::Text), argument("expression", Kind::Text)]),
+    row!(command "eval" EvalCommand, needs = C::Expressions, positional = &[argument("expression", Kind::Text)]),
+    row!(test "eval" Eval, needs = C::Expressions, positional = &[argument("expression", Kind::Text)]),
+    row!(command "while" While, needs = C::While, positional = &[argument("expression", Kind::Text)], has_block = true),
     // RFC 5490, RFC 8579, RFC 9042
     row!(test "mailboxexists" Mailboxexists, needs = C::Mailbox, positional = &[argument("mailboxes", Kind::List)]),
     row!(test "mailboxidexists" Mailboxidexists, needs = C::Mailboxid,
@@ -267,7 +273,11 @@ mod tests {
     fn rows_are_unique_and_lower_case() {
         for (i, row) in SIGNATURES.iter().enumerate() {
             assert_eq!(row.name, row.name.to_ascii_lowercase());
-            assert!(SIGNATURES.iter().skip(i + 1).all(|other| other.name != row.name), "{}", row.name);
+            assert!(
+                SIGNATURES.iter().skip(i + 1).all(|other| (other.name, other.is_test) != (row.name, row.is_test)),
+                "{}",
+                row.name
+            );
             let optional = row.positional.iter().filter(|p| p.is_optional).count();
             assert!(optional <= 1, "{}: which of them is left out?", row.name);
         }

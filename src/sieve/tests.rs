@@ -127,3 +127,19 @@ fn limits_have_names() {
         "redirect \"a@b.example\"; redirect \"c@b.example\"; redirect \"d@b.example\"; redirect \"e@b.example\";";
     assert!(run(script).expect_err("too many").contains("limits.redirects"));
 }
+
+#[test]
+fn expressions_compute_over_variables() {
+    let script = "require [\"vnd.posthaste.expressions\", \"vnd.posthaste.while\", \"variables\", \"fileinto\"];\n\
+        let \"n\" \"1\"; let \"list\" \"[]\";\n\
+        while \"n < 5\" { let \"list\" \"list + [n * 2]\"; let \"n\" \"n + 1\"; }\n\
+        if eval \"count(list) == 4 && contains(list, '8')\" { fileinto \"${n}: ${list}\"; }";
+    let list = run(script).expect("runs");
+    assert!(matches!(&list[..], [Action::FileInto(into)] if into.mailbox == "5: 2, 4, 6, 8"), "{list:?}");
+    let endless = "require [\"vnd.posthaste.while\"]; while \"1\" { keep; }";
+    assert!(run(endless).expect_err("never ends").contains("limits.cpu"));
+    let faults = Compiler::new().compile("require \"vnd.posthaste.expressions\";\nif eval \"1 +\" { stop; }");
+    assert!(
+        faults.expect_err("a fault")[0].to_string().starts_with("line 2, column 9: error: the eval test: expected")
+    );
+}

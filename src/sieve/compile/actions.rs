@@ -7,7 +7,7 @@ use super::super::lexer::shortened;
 use super::super::notify;
 use super::super::program::{
     By, Command, FileIntoCommand, FlagVerb, HostArgument, HostCall, Modifier, NotifyCommand, Occurrence,
-    RedirectCommand, Slot, Text, VacationCommand,
+    RedirectCommand, SetTarget, Slot, Text, VacationCommand,
 };
 use super::super::signature::{Kind, Verb};
 use super::super::signatures::{BY, LOCATION, MATCH_TYPE};
@@ -40,6 +40,16 @@ impl Builder<'_, '_> {
             Verb::Include => self.include(bound),
             Verb::Global => self.global(bound),
             Verb::Error => Some(Command::Error(self.one_text(bound.positional(0)?))),
+            Verb::EvalCommand => Some(Command::Eval(Box::new(self.expression(bound, bound.positional(0)?)?))),
+            Verb::Let => match self.variable(bound, bound.positional(0)?)? {
+                SetTarget::Slot(slot) => {
+                    Some(Command::Let { slot, expression: Box::new(self.expression(bound, bound.positional(1)?)?) })
+                }
+                SetTarget::Envelope(_) => {
+                    self.argument_fault(bound, bound.call.at, "'let' sets variables: the envelope is changed by 'set'");
+                    None
+                }
+            },
             Verb::Host => Some(Command::Host(Box::new(self.host_call(bound)?))),
             _ => None,
         }

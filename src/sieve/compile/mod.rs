@@ -4,6 +4,7 @@
 //! match types and comparators.
 
 mod actions;
+mod expressions;
 mod matcher;
 mod tests;
 mod text;
@@ -310,6 +311,7 @@ impl<'c, 'f> Builder<'c, 'f> {
                         is_over = Some(signature.name);
                     }
                 }
+                Verb::While => self.while_block(call, signature, depth),
                 Verb::Host if signature.has_block => self.host_block(call, signature, depth),
                 _ => {
                     if let Some(bound) = self.bind(call, signature) {

@@ -108,6 +108,7 @@ impl Builder<'_, '_> {
                 Some(Test::NotifyMethodCapability { method, capability, matcher })
             }
             Verb::ValidExtList => Some(Test::ValidExtList(self.texts(bound.positional(0)?))),
+            Verb::Eval => Some(Test::Eval(Box::new(self.expression(bound, bound.positional(0)?)?))),
             Verb::Host => Some(Test::Host(Box::new(self.host_call(bound)?))),
             _ => None,
         }

@@ -174,6 +174,12 @@ impl Builder<'_, '_> {
         }
     }
 
+    /// A name of an expression: `x`, `env.remote_ip`.
+    pub(super) fn expression_variable(&mut self, name: &str, at: usize) -> Option<Piece> {
+        let (space, name) = name.split_at(name.rfind('.').map_or(0, |dot| dot + 1));
+        self.reference(Reference::Name(space, name), at)
+    }
+
     fn has_environment(&mut self) -> bool {
         self.required.uses(Capability::Environment) || self.required.uses(Capability::Expressions)
     }

@@ -54,6 +54,16 @@ impl<'a> Machine<'a> {
                 self.include(name, *is_global, *is_once, *is_optional)
             }
             Command::Error(message) => Err(RunErrorKind::Error(self.utf8(message)?).into()),
+            Command::Let { slot, expression } => {
+                let value = self.evaluate(expression)?;
+                self.forget_effects();
+                self.let_variable(*slot, value)
+            }
+            Command::Eval(expression) => {
+                self.evaluate(expression)?;
+                self.forget_effects();
+                Ok(())
+            }
             Command::Host(call) => self.host_test(program, call).map(drop),
         }
     }

@@ -23,7 +23,15 @@ impl<'a> Machine<'a> {
             return Err(Limit::Globals.into());
         }
         let locals = vec![Vec::new(); usize::from(program.locals)];
-        self.frames.push(Frame { program, at: 0, locals, globals, captures: Captures::default(), name });
+        self.frames.push(Frame {
+            program,
+            at: 0,
+            locals,
+            globals,
+            captures: Captures::default(),
+            values: Vec::new(),
+            name,
+        });
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 
 mod actions;
 mod envelope;
+mod expressions;
 mod headers;
 mod include;
 mod tests;
@@ -20,8 +21,9 @@ use super::action::{Action, Actions, Keep};
 use super::date::Date;
 use super::limits::{Limit, Limits};
 use super::matching::{Captures, MatchError};
-use super::program::{Op, Program};
+use super::program::{Op, Program, Slot};
 use super::question::{Answer, Octets, Question};
+use crate::expr::{Answers, Lookups, NoLookups, Value};
 use crate::mail::{Edit, Envelope, HeaderSection, MessageView};
 
 /// What a machine wants next.
@@ -129,12 +131,13 @@ struct Frame<'a> {
     /// Where the program's global variables are in the machine.
     globals: Vec<u16>,
     captures: Captures,
+    /// Variables that `let` has given a value which is no text.
+    values: Vec<(Slot, Value<'static>)>,
     /// Its name; empty for the first one.
     name: CompactString,
 }
 
 /// Evaluates one script for one message.
-#[derive(Debug)]
 pub struct Machine<'a> {
     frames: SmallVec<[Frame<'a>; 1]>,
     view: MessageView<'a>,
@@ -147,6 +150,9 @@ pub struct Machine<'a> {
     questions: usize,
     answers: Vec<(Question, Answer)>,
     pending: Option<Question>,
+    lookups: &'a dyn Lookups,
+    /// What the expression of this operation was answered, and the effects that it had.
+    expression_answers: Answers,
     globals: Vec<(CompactString, Octets)>,
     variables_bytes: usize,
     /// The header section as edited so far.
@@ -177,6 +183,8 @@ impl<'a> Machine<'a> {
             questions: 0,
             answers: Vec::new(),
             pending: None,
+            lookups: &NoLookups,
+            expression_answers: Answers::new(),
             globals: Vec::new(),
             variables_bytes: 0,
             edited: None,
@@ -264,6 +272,9 @@ impl<'a> Machine<'a> {
     /// Answers the question that [`Machine::run`] has put.
     pub fn answer(&mut self, answer: Answer) {
         if let Some(question) = self.pending.take() {
+            if let Question::Dns(asked) = &question {
+                self.answer_expression(asked.clone(), &answer);
+            }
             self.answers.push((question, answer));
         }
     }

@@ -47,6 +47,11 @@ impl<'a> Machine<'a> {
                 self.method_capability_test(program, method, capability, matcher)
             }
             Test::ValidExtList(lists) => self.ask_bool(Question::ListsExist(self.all_owned(lists)?)),
+            Test::Eval(expression) => {
+                let is = self.evaluate(expression)?.is_truthy();
+                self.forget_effects();
+                Ok(is)
+            }
             Test::Host(call) => self.host_test(program, call),
         }
     }

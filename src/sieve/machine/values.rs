@@ -49,7 +49,7 @@ impl<'a> Machine<'a> {
         Ok(value)
     }
 
-    fn piece<'x>(&'x self, piece: &'x Piece) -> Outcome<Cow<'x, [u8]>> {
+    pub(super) fn piece<'x>(&'x self, piece: &'x Piece) -> Outcome<Cow<'x, [u8]>> {
         Ok(match piece {
             Piece::Literal(literal) => Cow::Borrowed(literal),
             Piece::Variable(slot) => Cow::Borrowed(self.variable(*slot)),
@@ -112,6 +112,7 @@ impl<'a> Machine<'a> {
         }
         self.variables_bytes = total;
         let Some(frame) = self.frames.last_mut() else { return Ok(()) };
+        frame.values.retain(|(known, _)| *known != slot);
         match slot {
             Slot::Local(at) => {
                 if let Some(local) = frame.locals.get_mut(usize::from(at)) {
