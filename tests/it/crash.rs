@@ -13,7 +13,7 @@ use crate::relay::relay_to;
 
 const SESSIONS: usize = 8;
 
-fn number(variable: &str, default: u64) -> u64 {
+pub fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
@@ -25,7 +25,7 @@ fn random(state: &mut u64) -> u64 {
 }
 
 /// Sends mail until told to stop; every acknowledged id goes into the ledger.
-fn load(port: u16, worker: usize, stop: &AtomicBool, next: &AtomicUsize, ledger: &Mutex<HashSet<String>>) {
+pub fn load(port: u16, worker: usize, stop: &AtomicBool, next: &AtomicUsize, ledger: &Mutex<HashSet<String>>) {
     while !stop.load(Ordering::SeqCst) {
         let attempt = std::panic::catch_unwind(|| {
             let mut client = Client::greeted(port);
@@ -44,6 +44,17 @@ fn load(port: u16, worker: usize, stop: &AtomicBool, next: &AtomicUsize, ledger:
             std::thread::sleep(Duration::from_millis(10)); // the server is down: expected
         }
     }
+}
+
+/// The ids of [`load`] that arrived, and how often.
+pub fn ids_of(sink: &Sink) -> HashMap<String, usize> {
+    let mut arrivals: HashMap<String, usize> = HashMap::new();
+    for message in sink.arrived() {
+        let text = String::from_utf8_lossy(&message.content).into_owned();
+        let id = text.split("Message-ID: <").nth(1).and_then(|t| t.split('@').next()).expect("our id").to_owned();
+        *arrivals.entry(id).or_default() += 1;
+    }
+    arrivals
 }
 
 #[test]
@@ -80,12 +91,7 @@ fn acknowledged_mail_survives_kills_under_load() {
     std::panic::set_hook(hook);
     server.drained();
 
-    let mut arrivals: HashMap<String, usize> = HashMap::new();
-    for message in sink.arrived() {
-        let text = String::from_utf8_lossy(&message.content).into_owned();
-        let id = text.split("Message-ID: <").nth(1).and_then(|t| t.split('@').next()).expect("our id").to_owned();
-        *arrivals.entry(id).or_default() += 1;
-    }
+    let arrivals = ids_of(&sink);
     let ledger = ledger.lock().expect("no panic holds it");
     let lost: Vec<_> = ledger.iter().filter(|id| !arrivals.contains_key(*id)).collect();
     assert!(lost.is_empty(), "{} of {} acknowledged messages were lost: {lost:?}", lost.len(), ledger.len());

@@ -7,6 +7,7 @@ mod bounds;
 mod crash;
 mod damage;
 mod delivering;
+mod disks;
 mod faults;
 mod harness;
 mod hostile;
