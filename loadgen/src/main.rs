@@ -6,6 +6,7 @@
 
 mod audit;
 mod demo;
+mod dns;
 mod hash;
 mod host;
 mod ledger;
@@ -40,6 +41,7 @@ enum Command {
     Sink(Box<sink::options::Options>),
     Audit(audit::command::Options),
     Demo(demo::Options),
+    Dns(Box<dns::command::Options>),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +66,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             return Ok(status(is_clean));
         }
         Command::Demo(options) => return Ok(status(demo::command(&options, &mut signals)?)),
+        Command::Dns(options) => dns::command::command(&options, &mut signals)?,
     }
     Ok(ExitCode::SUCCESS)
 }
