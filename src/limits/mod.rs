@@ -29,4 +29,4 @@ pub use key::{KeyBuilder, KeyMaker, LimitKey};
 pub use message::Item;
 pub use meter::Limit;
 pub use request::{Ask, Patience, Permit, Request, Ticket, Verdict};
-pub use shard::Limits;
+pub use shard::{Limits, Recall};

@@ -43,6 +43,15 @@ impl Short {
     }
 }
 
+/// A concurrency limit that others wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recall {
+    /// The limit's key.
+    pub key: LimitKey,
+    /// The best of those who wait.
+    pub rank: Rank,
+}
+
 /// The limits of one shard. See the room's front door.
 #[derive(Debug)]
 pub struct Limits {
@@ -53,7 +62,7 @@ pub struct Limits {
     alarms: BTreeSet<(Monotonic, LimitKey)>,
     outbox: Vec<Vec<Item>>,
     woken: Vec<Ticket>,
-    recalled: Vec<LimitKey>,
+    recalled: Vec<Recall>,
 }
 
 impl Limits {
@@ -181,8 +190,9 @@ impl Limits {
         self.woken.drain(..)
     }
 
-    /// Takes the keys of concurrency limits that others wait for: idle connections under them are to be closed.
-    pub fn recalled(&mut self) -> std::vec::Drain<'_, LimitKey> {
+    /// Takes the concurrency limits that other shards wait for: idle connections under them are to be closed, and
+    /// one in use when its message ends, unless what waits here goes first.
+    pub fn recalled(&mut self) -> std::vec::Drain<'_, Recall> {
         self.recalled.drain(..)
     }
 
@@ -358,8 +368,9 @@ impl Limits {
         if !recent {
             let holders: SmallVec<[u16; 8]> =
                 owned.out.iter().map(|&(s, _)| s).filter(|&s| waiting.who != Who::Shard(s) || concurrency).collect();
-            if concurrency && waiting.queues {
-                self.recalled.push(key);
+            // What waits here would take an idle connection without asking.
+            if concurrency && waiting.queues && matches!(waiting.who, Who::Shard(_)) {
+                self.recalled.push(Recall { key, rank });
             }
             if !holders.is_empty() || waiting.queues {
                 let contest = self.owned.at(slot).contest();
@@ -552,7 +563,10 @@ impl Limits {
         };
         if let Limit::Concurrency(_) = lease.limit {
             lease.recalled = true;
-            self.recalled.push(key);
+            // Its own ask comes back to the one who holds, too.
+            if lease.waiters.iter().all(|w| w.rank != rank) {
+                self.recalled.push(Recall { key, rank });
+            }
         }
         if lease.kept.is_some_and(|(best, until)| until > now && best < rank) {
             let nothing = Item::Return { key, unused: 0, spent: 0, recalled: true };

@@ -501,6 +501,11 @@ impl<C: Clone, P> Queue<C, P> {
         self.lanes.waiting_in(lane)
     }
 
+    /// The rank of the best that is ready in a lane.
+    pub fn best_in(&self, lane: LaneId) -> Option<Rank> {
+        self.lanes.best_in(&self.groups, lane)
+    }
+
     /// Stops a lane, or lets it go on.
     pub fn back_off(&mut self, lane: LaneId, backs_off: bool) {
         self.lanes.back_off(lane, backs_off);

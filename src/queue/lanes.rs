@@ -469,6 +469,16 @@ impl Lanes {
         Some((who, self.flows.0.get(who.0 as usize)?.waiting?))
     }
 
+    /// The rank of the best that is ready in a lane: of each priority the one whose turn it is, and the one for
+    /// which the lane stands still.
+    pub fn best_in<P>(&self, groups: &Groups<P>, lane: LaneId) -> Option<Rank> {
+        let lane = self.lanes.get(lane.0 as usize)?;
+        let turns = lane.levels.iter().map(|&level| self.levels.0[level as usize].flows).filter(|&flow| flow != NIL);
+        let waits = lane.waiting.map(|flow| flow.0);
+        let heads = turns.chain(waits).map(|flow| self.head(groups, flow));
+        heads.map(|head| Rank::new(head.since, head.priority)).min()
+    }
+
     /// The first that is ready in a lane, whether it runs or not.
     pub fn first_ready(&self, lane: LaneId) -> Option<(u32, u32)> {
         let lane = self.lanes.get(lane.0 as usize)?;

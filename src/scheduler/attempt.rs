@@ -18,7 +18,7 @@ use crate::base::limits::{
     CANDIDATES_PER_CALL, LANE_DEFERRALS_PER_TURN, LANE_MEMORY, LANES_FORGOTTEN_PER_CALL, LANES_MAX,
 };
 use crate::base::{MessageId, Monotonic, Now};
-use crate::limits::{Ask, KeyMaker, Limit, LimitKey, Limits, Patience, Permit, Request, Ticket, Verdict};
+use crate::limits::{Ask, KeyMaker, Limit, LimitKey, Limits, Patience, Permit, Recall, Request, Ticket, Verdict};
 use crate::mail::{Diagnostic, Outcome};
 use crate::queue::{
     Arrival, Candidate, DueMessage, FlowId, GroupId, LaneId, LaneKey, Queue, RecipientSet, Scope, WaitingFor,
@@ -280,12 +280,22 @@ impl<C: Clone> Scheduler<C> {
         }
     }
 
-    /// A key that [`Limits`] wants back: an idle connection under it is to be closed.
-    pub fn recall(&mut self, key: LimitKey) {
-        if let Some(&lane) = self.connections.get(&key)
-            && let Some(state) = self.lanes.get(lane.0 as usize).and_then(Option::as_ref)
-            && !state.idle.is_empty()
-        {
+    /// What [`Limits`] wants back: a connection under that key is to be closed, an idle one at once, or the first
+    /// that ends its message when nothing goes before those who wait.
+    pub fn recall(&mut self, recall: Recall) {
+        let Some(&lane) = self.connections.get(&recall.key) else { return };
+        match self.lane_state(lane) {
+            Some(state) if state.idle.is_empty() && state.in_flight > 0 => {
+                state.recalled = Some(state.recalled.map_or(recall.rank, |best| best.min(recall.rank)));
+            }
+            Some(state) if !state.idle.is_empty() => self.close_one(lane),
+            _ => {}
+        }
+    }
+
+    /// One idle connection of the lane is to be closed.
+    pub(super) fn close_one(&mut self, lane: LaneId) {
+        if let Some(state) = self.lanes.get(lane.0 as usize).and_then(Option::as_ref) {
             self.closings.push(state.spec.clone());
         }
     }

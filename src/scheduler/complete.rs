@@ -241,15 +241,27 @@ impl<C: Clone> Scheduler<C> {
                 state.recipients_max = (most.max(1) as usize).min(TRANSACTION_RECIPIENTS_MAX);
             }
         }
+        let here = self.queue.best_in(lane);
+        let mut is_wanted = false;
         match self.lane_state(lane) {
             Some(state) if kept => {
                 state.idle.push(connection);
-                // Nothing is given back, but the lane may go on with this connection.
-                if let Some(flow) = self.queue.waiting_in(lane) {
-                    self.wake_flow(flow);
-                }
+                is_wanted = state.recalled.take_if(|others| here.is_none_or(|here| *others < here)).is_some();
             }
-            _ => limits.release(connection, now.mono),
+            state => {
+                if let Some(state) = state {
+                    state.recalled = None; // what it held goes back now
+                }
+                limits.release(connection, now.mono);
+            }
+        }
+        if is_wanted {
+            self.close_one(lane);
+        } else if kept {
+            // Nothing is given back, but the lane may go on with this connection.
+            if let Some(flow) = self.queue.waiting_in(lane) {
+                self.wake_flow(flow);
+            }
         }
         self.judge_lane(lane, &report.outcomes, now);
         self.queue.note_attempt(group);

@@ -7,10 +7,10 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use super::settings::Schedule;
-use crate::base::Monotonic;
 use crate::base::limits::{
     LANE_BACK_OFF_MAX, LANE_BACK_OFF_MIN, LANE_DOUBTS_MAX, LANE_FAILURES_MIN, TRANSACTION_RECIPIENTS_MAX,
 };
+use crate::base::{Monotonic, Rank};
 use crate::limits::{Ask, Permit};
 use crate::mail::Diagnostic;
 use crate::queue::LaneKey;
@@ -76,6 +76,9 @@ pub(super) struct LaneState {
     /// What idle connections hold; one each.
     pub idle: Vec<Permit>,
     pub in_flight: u32,
+    /// A connection is wanted back by others who have waited thus, and none was idle: the first that ends its message
+    /// goes, unless somebody here has waited longer.
+    pub recalled: Option<Rank>,
     pub health: Health,
     pub failures: u32,
     /// Attempts in a row that came to nothing but words about the system behind the next hop.
@@ -93,6 +96,7 @@ impl LaneState {
             asks,
             idle: Vec::new(),
             in_flight: 0,
+            recalled: None,
             health: Health::Runs,
             failures: 0,
             doubts: 0,

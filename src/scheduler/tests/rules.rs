@@ -1,12 +1,13 @@
 //! Single rules, on one shard without the world.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
 use crate::base::limits::{LANE_BACK_OFF_MIN, LANE_FAILURES_MIN};
-use crate::base::{MessageId, Monotonic, Now, RecipientIndex, ShardId, StreamId, WallTime};
-use crate::limits::{KeyMaker, Limits};
+use crate::base::{MessageId, Monotonic, Now, Rank, RecipientIndex, ShardId, StreamId, WallTime};
+use crate::limits::{KeyMaker, Limits, Recall};
 use crate::mail::{Outcome, Scope, Status};
 use crate::queue::{Arrival, ArrivalRecipient, GroupState};
 
@@ -126,6 +127,38 @@ fn a_lane_that_waits_for_a_connection_goes_on_when_one_is_kept() {
     one.scheduler.applied(completion, one.now);
     let next = one.attempt().expect("it goes by the connection that idles, at once");
     assert!(next.reuse);
+}
+
+#[test]
+fn a_connection_that_others_want_goes_when_its_message_ends() {
+    let mut one = One::new();
+    for _ in 0..LANE_CONNECTIONS + 1 {
+        one.accept(1, "a.test", |_| {});
+    }
+    one.route("a.test", Vec::new());
+    let mut under_way: VecDeque<_> = std::iter::from_fn(|| one.attempt()).collect();
+    let key = one.scheduler.lanes[0].as_ref().expect("the lane").asks[1].key;
+    let others = Rank::new(one.now.mono + S(1), 0);
+    one.scheduler.recall(Recall { key, rank: others });
+    assert_eq!(one.scheduler.closings().count(), 0, "all are in use");
+    one.pass(S(2));
+    one.accept(1, "a.test", |_| {});
+    one.route("a.test", Vec::new());
+    // The third has waited longer than the others, and goes first; the fourth has not.
+    for closings in [0, 1, 0] {
+        let attempt = under_way.pop_front().expect("under way");
+        let outcomes = vec![(RecipientIndex(0), Outcome::Delivered(diagnostic(Scope::Recipient, 250)))];
+        let report = Report { outcomes, connection: Connection::Kept, recipients_max: None };
+        let completion = one.scheduler.complete(attempt.id, report, &mut one.limits, 0, one.now).expect("an outcome");
+        one.scheduler.applied(completion, one.now);
+        let closed: Vec<_> = one.scheduler.closings().collect();
+        assert_eq!(closed.len(), closings, "one is wanted");
+        for lane in closed {
+            one.scheduler.connection_closed(&lane.key, &mut one.limits, one.now);
+        }
+        under_way.extend(one.attempt());
+    }
+    assert!(under_way.pop_front().is_some(), "the fourth goes on the connection that is left");
 }
 
 #[test]
