@@ -69,7 +69,7 @@ c.ask("STARTTLS", "503")
 c.ask("MAIL FROM:<a@one.test> REQUIRETLS", "250")
 c.ask("RCPT TO:<b@two.test>", "250")
 c.ask("DATA", "354")
-c.ask("Subject: x\r\n\r\nbody\r\n.", "250")
+c.ask("Subject: secret\r\nMessage-ID: <1@one.test>\r\n\r\nbody\r\n.", "250")
 c.ask("QUIT", "221")
 
 # What was sent in clear behind STARTTLS is never answered.

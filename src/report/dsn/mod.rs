@@ -5,7 +5,10 @@
 //! a recipient whose NOTIFY does not ask for it.
 //!
 //! What remote hosts said is reduced to printable text before it is written (CVE-2020-8794: a reply of
-//! several lines must not become fields). All but a whole message that is returned is US-ASCII.
+//! several lines must not become fields).
+//!
+//! About a message with REQUIRETLS (RFC 8689 §5) the notification is redacted: of the message it returns the Message-ID
+//! alone. So it need not require TLS itself, and is not lost on a way back that has none. All but a whole message that is returned is US-ASCII.
 
 mod fields;
 mod returned;
@@ -183,7 +186,6 @@ pub fn notification(
     let facts = facts.finish();
     let mail = MailParameters {
         smtputf8: !sender.is_ascii(),
-        requiretls: original.envelope.mail.requiretls, // RFC 8689 §5
         body: if facts.has_8bit_body { BodyType::EightBitMime } else { BodyType::SevenBit },
         ..MailParameters::default()
     };

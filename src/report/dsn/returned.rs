@@ -3,10 +3,11 @@
 use std::io::Write as _;
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use super::{Action, Original, RecipientReport};
 use crate::base::limits::TEXT_LINE_BYTES_MAX;
-use crate::mail::{ContentFacts, Envelope, Ret};
+use crate::mail::{ContentFacts, Envelope, HeaderSection, Ret};
 use crate::report::{Settings, quoted_printable};
 
 /// What is returned.
@@ -15,8 +16,6 @@ pub enum Returned<'a> {
     Header {
         /// As it stands: our trace fields, then the section.
         raw: [&'a [u8]; 2],
-        /// It may hold UTF-8.
-        is_global: bool,
     },
     /// The whole message.
     Whole {
@@ -24,8 +23,6 @@ pub enum Returned<'a> {
         raw: [&'a [u8]; 2],
         /// The body.
         body: &'a [Bytes],
-        /// It may hold UTF-8 in its header section.
-        is_global: bool,
     },
 }
 
@@ -33,7 +30,7 @@ pub enum Returned<'a> {
 pub fn is_whole_wanted(envelope: &Envelope, facts: &ContentFacts, settings: &Settings) -> bool {
     let is_clean = !facts.has_bare_cr && !facts.has_bare_lf && !facts.has_nul;
     envelope.mail.ret == Some(Ret::Full)
-        && !envelope.mail.requiretls // RFC 8689 §5: a notification tells as little as it can
+        && !envelope.mail.requiretls // see `choose`
         && facts.size_bytes <= settings.returned_bytes_max as u64
         && is_clean
         && (!facts.has_8bit_header || envelope.mail.smtputf8)
@@ -43,18 +40,32 @@ pub fn is_whole_wanted(envelope: &Envelope, facts: &ContentFacts, settings: &Set
 /// The whole message goes back only with failures (RFC 3461 §4.3).
 pub fn choose<'a>(original: &Original<'a>, reports: &[RecipientReport<'_>], settings: &Settings) -> Returned<'a> {
     let facts = &original.received.content;
-    let is_global = original.envelope.mail.smtputf8 && facts.has_8bit_header;
+    if original.envelope.mail.requiretls {
+        return Returned::Header { raw: [b"", message_id(original.header)] };
+    }
     let has_failure = reports.iter().any(|r| r.action == Action::Failed);
     match original.body {
         Some(body) if has_failure && is_whole_wanted(original.envelope, facts, settings) => {
-            Returned::Whole { raw: [original.trace, original.header], body, is_global }
+            Returned::Whole { raw: [original.trace, original.header], body }
         }
         _ => {
             let trace = lines_within(original.trace, settings.returned_bytes_max);
             let header = lines_within(original.header, settings.returned_bytes_max - trace.len());
-            Returned::Header { raw: [trace, header], is_global }
+            Returned::Header { raw: [trace, header] }
         }
     }
+}
+
+/// What alone may return of a message that was to travel in TLS only (RFC 8689 §5): by this its sender knows it.
+fn message_id(header: &[u8]) -> &[u8] {
+    let section = HeaderSection::parse(Bytes::copy_from_slice(header));
+    let Some(field) = section.named("Message-ID").next() else { return b"" };
+    memmem::find(header, field.raw).and_then(|at| header.get(at..at + field.raw.len())).unwrap_or_default()
+}
+
+/// The text holds characters beyond US-ASCII, our own trace fields included: a type of RFC 6533 §3 is its own.
+fn is_global(text: &[u8]) -> bool {
+    !text.is_ascii() && std::str::from_utf8(text).is_ok()
 }
 
 /// As many whole lines as fit.
@@ -83,10 +94,11 @@ impl Returned<'_> {
         let close = format!("\r\n--{boundary}--\r\n");
         let _ = write!(front, "\r\n--{boundary}\r\nContent-Type: ");
         match self {
-            Returned::Header { raw, is_global } => {
-                let kind: &[u8] = if is_global { b"message/global-headers\r\n" } else { b"text/rfc822-headers\r\n" };
-                front.extend_from_slice(kind);
+            Returned::Header { raw } => {
                 let text = raw.concat();
+                let kind: &[u8] =
+                    if is_global(&text) { b"message/global-headers\r\n" } else { b"text/rfc822-headers\r\n" };
+                front.extend_from_slice(kind);
                 if is_plain(&text) {
                     front.extend_from_slice(b"\r\n");
                     front.extend_from_slice(&text);
@@ -97,7 +109,9 @@ impl Returned<'_> {
                 front.extend_from_slice(close.as_bytes());
                 vec![front.into()]
             }
-            Returned::Whole { raw, body, is_global } => {
+            Returned::Whole { raw, body } => {
+                let header = raw.concat();
+                let is_global = is_global(&header);
                 let kind: &[u8] = if is_global { b"message/global\r\n" } else { b"message/rfc822\r\n" };
                 front.extend_from_slice(kind);
                 let is_8bit = is_global || body.iter().any(|piece| !piece.is_ascii());
@@ -105,7 +119,7 @@ impl Returned<'_> {
                     front.extend_from_slice(b"Content-Transfer-Encoding: 8bit\r\n");
                 }
                 front.extend_from_slice(b"\r\n");
-                front.extend_from_slice(&raw.concat());
+                front.extend_from_slice(&header);
                 front.extend_from_slice(b"\r\n");
                 let mut pieces = vec![front.into()];
                 pieces.extend(body.iter().cloned());

@@ -6,10 +6,12 @@ use proptest::prelude::*;
 
 const NOW: WallTime = WallTime(1_795_386_600_123);
 const HEADER: &str = "From: a@example.org\r\nTo: b@example.net\r\nSubject: a test\r\n";
+const TRACE: &[u8] = b"Received: from client.example\r\n\tby mx.example.org\r\n";
 const BODY: &str = "Dear b,\r\n.\r\nbye\r\n";
 
 struct Case {
     envelope: Envelope,
+    trace: Vec<u8>,
     header: Vec<u8>,
     body: Vec<Bytes>,
     settings: Settings,
@@ -23,13 +25,12 @@ impl Case {
             recipients: vec![],
         };
         let body = vec![Bytes::from_static(BODY.as_bytes())];
-        Case { envelope, header: HEADER.into(), body, settings: Settings::default() }
+        Case { envelope, trace: TRACE.into(), header: HEADER.into(), body, settings: Settings::default() }
     }
 
     fn report(&self, reports: &[RecipientReport<'_>]) -> Option<Report> {
-        let trace = b"Received: from client.example\r\n\tby mx.example.org\r\n";
         let mut facts = FactScanner::new();
-        for piece in [&trace[..], &self.header, b"\r\n"].into_iter().chain(self.body.iter().map(|b| &b[..])) {
+        for piece in [&self.trace[..], &self.header, b"\r\n"].into_iter().chain(self.body.iter().map(|b| &b[..])) {
             facts.scan(piece);
         }
         let received = Received {
@@ -46,7 +47,7 @@ impl Case {
             id: MessageId { stream: StreamId(0), start: 1, sequence: 42 },
             envelope: &self.envelope,
             received: &received,
-            trace,
+            trace: &self.trace,
             header: &self.header,
             body: Some(&self.body),
         };
@@ -138,18 +139,14 @@ fn the_whole_message_comes_back_when_asked_for() {
     let report = case.report(&[about(&to, Action::Failed, Some(&why))]).expect("a report");
     let full = text(&report);
     assert!(full.contains(&format!("Content-Type: message/rfc822\r\n\r\nReceived: from client.example\r\n\tby mx.example.org\r\n{HEADER}\r\n{BODY}\r\n--")));
-    // Not with a delay, not when it is too big, not for REQUIRETLS.
+    // Not with a delay, not when it is too big.
     let delayed = case.report(&[about(&to, Action::Delayed, None)]).expect("a report");
     assert!(text(&delayed).contains("text/rfc822-headers"));
     case.settings.returned_bytes_max = 100;
     let cut = text(&case.report(&[about(&to, Action::Failed, None)]).expect("a report"));
     assert!(cut.contains("text/rfc822-headers\r\n\r\nReceived:") && !cut.contains("Subject: a test"));
     case.settings = Settings::default();
-    case.envelope.mail.requiretls = true;
-    let secret = case.report(&[about(&to, Action::Failed, None)]).expect("a report");
-    assert!(!text(&secret).contains("Dear b") && secret.envelope.mail.requiretls);
     // 8-bit content goes back as such.
-    case.envelope.mail.requiretls = false;
     case.body = vec![Bytes::from_static("gr\u{fc}n\r\n".as_bytes())];
     let eight = case.report(&[about(&to, Action::Failed, None)]).expect("a report");
     assert!(text(&eight).contains("Content-Transfer-Encoding: 8bit\r\n\r\nReceived"));
@@ -170,6 +167,41 @@ fn in_utf8() {
     insta::assert_snapshot!(text(&report));
     assert!(report.envelope.mail.smtputf8);
     assert!(!report.facts.has_8bit_body);
+}
+
+#[test]
+fn what_was_to_travel_in_tls_is_redacted_and_comes_back_without() {
+    let mut case = Case::new("<a@example.org>");
+    case.envelope.mail.requiretls = true;
+    case.envelope.mail.ret = Some(Ret::Full);
+    case.header = [HEADER.as_bytes(), b"message-id: <1@\r\n\texample.org>\r\nX-More: 1\r\n"].concat();
+    let to = recipient("<b@example.net>");
+    let report = case.report(&[about(&to, Action::Failed, None)]).expect("a report");
+    assert!(!report.envelope.mail.requiretls, "RFC 8689 section 5: redacted, it may travel in the clear");
+    let returned = text(&report);
+    let part = returned.split("text/rfc822-headers\r\n\r\n").nth(1).expect("the part");
+    assert!(part.starts_with("message-id: <1@\r\n\texample.org>\r\n\r\n--="), "{returned}");
+    for secret in ["Dear b", "a test", "X-More", "client.example"] {
+        assert!(!returned.contains(secret), "{secret} in {returned}");
+    }
+    case.header = HEADER.into();
+    assert!(
+        text(&case.report(&[about(&to, Action::Failed, None)]).expect("a report")).contains("headers\r\n\r\n\r\n--=")
+    );
+}
+
+#[test]
+fn our_own_trace_field_in_utf8_is_told_as_such() {
+    let mut case = Case::new("<a@example.org>");
+    case.envelope.mail.smtputf8 = true;
+    case.trace = "Received: from x.example\r\n\tfor <\u{e4}@example.net>\r\n".into();
+    let to = recipient("<b@example.net>");
+    let returned = text(&case.report(&[about(&to, Action::Failed, None)]).expect("a report"));
+    assert!(returned.contains("message/global-headers\r\n") && !returned.contains("rfc822-headers"), "{returned}");
+    // What is 8-bit and no UTF-8 is no message/global.
+    case.trace = b"Received: from \xe4\r\n".to_vec();
+    let returned = text(&case.report(&[about(&to, Action::Failed, None)]).expect("a report"));
+    assert!(returned.contains("text/rfc822-headers\r\nContent-Transfer-Encoding: quoted-printable"), "{returned}");
 }
 
 #[test]
