@@ -138,6 +138,7 @@ names! {
         QueueExpanded = "queue.expanded": "A recipient was replaced by other messages.",
         QueueHeld = "queue.held": "An operator held or released a message.",
         ReportQueued = "report.queued": "A delivery status notification was queued.",
+        ReportSuppressed = "report.suppressed": "A recipient failed, and nobody is told.",
         SpoolHealth = "spool.health": "The spool became ready, full or sick.",
         SpoolRecovery = "spool.recovery": "Recovery made progress.",
         SpoolQuarantine = "spool.quarantine": "A record failed its checksum.",

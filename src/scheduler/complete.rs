@@ -13,6 +13,7 @@ use crate::base::{MessageId, Now, RecipientIndex, WallTime};
 use crate::limits::Limits;
 use crate::mail::{DeliverByMode, Diagnostic, Envelope, ErrorKind, Outcome, Reply, Scope, Status, StatusRecord};
 use crate::queue::{DueMessage, GroupId, LaneId, RecipientSet};
+use crate::smtp::client::Owed;
 
 /// What became of the connection of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,9 @@ impl Notice {
     }
 }
 
+/// Success reports that nobody after us will make, by recipient.
+pub type OwedReports = Vec<(RecipientIndex, Owed)>;
+
 /// What has to be written before the index changes: all of it, and the DSN it causes, in one frame.
 #[derive(Debug)]
 #[must_use = "commit its records, then say applied or not_applied"]
@@ -83,6 +87,8 @@ pub struct Completion {
     pub records: Vec<StatusRecord>,
     /// What may have to be reported.
     pub notices: Vec<Notice>,
+    /// Success reports that are owed, by whoever made the attempt; they stay with it until it is written.
+    pub owed: OwedReports,
     parts: SmallVec<[Part; 2]>,
 }
 
@@ -100,7 +106,13 @@ enum Next {
 
 impl Completion {
     fn new(message: MessageId) -> Completion {
-        Completion { message, records: Vec::new(), notices: Vec::new(), parts: SmallVec::new() }
+        Completion {
+            message,
+            records: Vec::new(),
+            notices: Vec::new(),
+            owed: OwedReports::new(),
+            parts: SmallVec::new(),
+        }
     }
 
     fn none_if_empty(self) -> Option<Completion> {

@@ -28,7 +28,7 @@ mod tests;
 mod why;
 
 pub use attempt::{Attempt, AttemptId, Destination, Pause, Routed, Scheduler};
-pub use complete::{Completion, Connection, Notice, NoticeKind, Report};
+pub use complete::{Completion, Connection, Notice, NoticeKind, OwedReports, Report};
 pub use lane::{LaneSpec, NamedAsk, Plan};
 pub use settings::{End, Schedule, Settings};
 pub use why::{Waits, Why};

@@ -6,16 +6,15 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::base::{MessageId, RecipientIndex, WallTime};
+use crate::base::{MessageId, WallTime};
 use crate::mail::{EnhancedStatus, Status};
 use crate::report::Settings;
 use crate::report::dsn::{self, Action, Original, RecipientReport};
 use crate::scheduler::{Completion, Notice, NoticeKind};
+
+pub use crate::scheduler::OwedReports;
 use crate::smtp::client::Owed;
 use crate::spool::{Body, Message, Record};
-
-/// Success reports that nobody after us will make, by recipient.
-pub type OwedReports = Vec<(RecipientIndex, Owed)>;
 
 /// What is written about a completion, all of it or nothing.
 #[derive(Debug)]
@@ -33,7 +32,6 @@ pub struct Frame {
 pub fn frame(
     message: Option<&Message>,
     completion: &Completion,
-    owed: &OwedReports,
     settings: &Settings,
     hostname: &str,
     now: WallTime,
@@ -43,24 +41,23 @@ pub fn frame(
     records.extend(completion.records.iter().map(|status| Record::Status(Box::new(status.clone()))));
     let mut frame = Frame { records, is_reported: false, is_suppressed: false };
     let Some(message) = message else { return frame };
-    let wanted: Vec<&Notice> = completion.notices.iter().filter(|notice| is_wanted(notice, message, owed)).collect();
+    let wanted: Vec<&Notice> =
+        completion.notices.iter().filter(|notice| is_wanted(notice, message, &completion.owed)).collect();
     if wanted.is_empty() {
         let is_failure = |notice: &Notice| matches!(notice.kind, NoticeKind::Failed | NoticeKind::Expired);
         frame.is_suppressed = completion.notices.iter().any(is_failure);
         return frame;
     }
-    let report = report(message, &wanted, completion, owed, settings, hostname, now, new_id);
+    let report = report(message, &wanted, completion, settings, hostname, now, new_id);
     frame.is_reported = report.is_some();
     frame.records.extend(report.map(Record::Message));
     frame
 }
 
-#[expect(clippy::too_many_arguments, reason = "one step of frame, named")]
 fn report(
     message: &Message,
     wanted: &[&Notice],
     completion: &Completion,
-    owed: &OwedReports,
     settings: &Settings,
     hostname: &str,
     now: WallTime,
@@ -79,7 +76,7 @@ fn report(
         body,
     };
     let reports: Vec<RecipientReport<'_>> =
-        wanted.iter().filter_map(|notice| recipient_report(notice, message, completion, owed, now)).collect();
+        wanted.iter().filter_map(|notice| recipient_report(notice, message, completion, now)).collect();
     let report = dsn::notification(&original, &reports, settings, hostname, now)?;
     let id = new_id()?;
     let received = report.received(now);
@@ -103,7 +100,6 @@ fn recipient_report<'a>(
     notice: &Notice,
     message: &'a Message,
     completion: &'a Completion,
-    owed: &OwedReports,
     now: WallTime,
 ) -> Option<RecipientReport<'a>> {
     let recipient = message.envelope.recipients.get(notice.recipient.0 as usize)?;
@@ -118,7 +114,7 @@ fn recipient_report<'a>(
     let action = match notice.kind {
         NoticeKind::Failed | NoticeKind::Expired => Action::Failed,
         NoticeKind::Delayed => Action::Delayed,
-        NoticeKind::Delivered => match owed.iter().find(|(r, _)| *r == notice.recipient) {
+        NoticeKind::Delivered => match completion.owed.iter().find(|(r, _)| *r == notice.recipient) {
             Some((_, Owed::Relayed)) => Action::Relayed,
             _ => Action::Delivered,
         },

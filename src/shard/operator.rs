@@ -10,7 +10,7 @@ use std::time::Duration;
 use posthaste_rt::{task, time};
 
 use super::query::{Action, Answer, Filter, Query, RecipientRow, Row};
-use super::recording::{OwedReports, record};
+use super::recording::record;
 use super::routing::{Standing, last_of};
 use super::state::Shard;
 use crate::base::{MessageId, Now, RecipientIndex, WallTime};
@@ -340,7 +340,7 @@ async fn act_on(shard: &Rc<Shard>, action: Action, id: MessageId) -> bool {
             let completion = shard.scheduler.borrow_mut().remove(id, None, now);
             let Some(completion) = completion else { return false };
             let message = shard.spool.read(id).await.ok().map(|stored| stored.message);
-            record(shard, message.as_ref(), completion, &OwedReports::new()).await;
+            record(shard, message.as_ref(), completion).await;
             true
         }
     }

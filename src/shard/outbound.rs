@@ -13,7 +13,7 @@ use posthaste_rt::sync::Switch;
 use posthaste_rt::time::Alarm;
 use posthaste_rt::{clock, task, time};
 
-use super::recording::{OwedReports, record};
+use super::recording::record;
 use super::routing::Way;
 use super::state::Shard;
 use crate::base::RecipientIndex;
@@ -21,7 +21,7 @@ use crate::delivery::{Content, ContentError, Job, MemoryContent, Report as Deliv
 use crate::mail::Status;
 use crate::observe::{self, Counter};
 use crate::queue::DueMessage;
-use crate::scheduler::{Attempt, Connection, Pause, Report};
+use crate::scheduler::{Attempt, Connection, OwedReports, Pause, Report};
 use crate::spool::{Body, BodyReader, Disk, Health, Message, ReadError};
 
 /// Due messages that are routed, and attempts that are started, before others have their turn.
@@ -127,7 +127,7 @@ fn place(shard: &Rc<Shard>, due: &DueMessage<Rc<Message>>, message: &Rc<Message>
     let completion = shard.scheduler.borrow_mut().route(due, routed, shard.random(), shard.now());
     if let Some(completion) = completion {
         let (shard, message) = (shard.clone(), message.clone());
-        task::spawn(async move { record(&shard, Some(&message), completion, &OwedReports::new()).await });
+        task::spawn(async move { record(&shard, Some(&message), completion).await });
     }
 }
 
@@ -171,8 +171,9 @@ async fn attempted(shard: Rc<Shard>, attempt: Attempt<Rc<Message>>) {
     };
     shard.work.ring();
     let message = message.or(attempt.content);
-    if let Some(completion) = completion {
-        record(&shard, message.as_ref(), completion, &owed).await;
+    if let Some(mut completion) = completion {
+        completion.owed = owed;
+        record(&shard, message.as_ref(), completion).await;
     }
 }
 

@@ -14,13 +14,11 @@ use crate::observe::{self, Counter, Event, Gauge, Timing};
 use crate::scheduler::Completion;
 use crate::spool::{Durability, Message, ReadError};
 
-pub use super::frame::OwedReports;
-
 /// Pause before a message that could not be read is tried again.
 const READ_PAUSE: Duration = Duration::from_millis(200);
 
 /// Commits what became of recipients, with the report about them, and then tells the index.
-pub async fn record(shard: &Rc<Shard>, message: Option<&Rc<Message>>, completion: Completion, owed: &OwedReports) {
+pub async fn record(shard: &Rc<Shard>, message: Option<&Rc<Message>>, completion: Completion) {
     let read;
     let message = match message {
         None if !completion.notices.is_empty() => {
@@ -34,21 +32,25 @@ pub async fn record(shard: &Rc<Shard>, message: Option<&Rc<Message>>, completion
     let Frame { records, is_reported, is_suppressed } = frame(
         message.map(|m| &**m),
         &completion,
-        owed,
         &active.config.report,
         &active.config.server.hostname,
         shard.now().wall,
         || shard.spool.new_id_in(completion.message.stream),
     );
-    if is_suppressed {
-        observe::count(Counter::ReportsSuppressed);
-    }
     if shard.spool.commit(records, Durability::Durable).await.is_err() {
         shard.scheduler.borrow_mut().not_applied(completion);
         return;
     }
     if is_reported {
         observe::count(Counter::ReportsSent);
+    }
+    if is_suppressed {
+        observe::count(Counter::ReportsSuppressed);
+        let is_report = message.is_some_and(|message| message.envelope.reverse_path.is_null());
+        log::event(shard.now().wall, Level::Warn, Event::ReportSuppressed, |line| {
+            let reason = if is_report { "a report that failed" } else { "its sender does not want to be told" };
+            line.show("id", completion.message).text("reason", reason);
+        });
     }
     for status in &completion.records {
         tell(message.map(|m| &**m), status);

@@ -10,7 +10,7 @@ use posthaste_rt::time;
 
 use super::doors::{self, Doors};
 use super::message::Message;
-use super::recording::{OwedReports, record};
+use super::recording::record;
 use super::state::Shard;
 use crate::observe::log::{self, Level};
 use crate::observe::writer::LogSender;
@@ -119,7 +119,7 @@ async fn write_unrecorded(shard: &Rc<Shard>) {
     for _ in 0..waiting {
         let Some(completion) = shard.scheduler.borrow_mut().unrecorded() else { return };
         let message = shard.spool.read(completion.message).await.ok().map(|stored| stored.message);
-        record(shard, message.as_ref(), completion, &OwedReports::new()).await;
+        record(shard, message.as_ref(), completion).await;
     }
     let _none_left = shard.scheduler.borrow_mut().unrecorded();
 }

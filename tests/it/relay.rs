@@ -113,6 +113,8 @@ fn nobody_is_told_when_nobody_wants_to_know() {
     assert_eq!(sink.count(), 0);
     assert_eq!(server.metric("posthaste_delivery_recipients_failed_total"), 1.0);
     assert_eq!(server.metric("posthaste_report_notifications_total"), 0.0);
+    assert_eq!(server.metric("posthaste_report_notifications_suppressed_total"), 1.0);
+    eventually("it is said", || server.events("report.suppressed") == 1);
 }
 
 #[test]

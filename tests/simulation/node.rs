@@ -333,7 +333,7 @@ impl Node {
         let completion = self.scheduler.borrow_mut().route(due, routed, self.story.next(), self.now());
         if let Some(completion) = completion {
             let (node, message) = (self.clone(), message.clone());
-            self.disk.spawn(async move { node.record(Some(message), completion, OwedReports::new()).await });
+            self.disk.spawn(async move { node.record(Some(message), completion).await });
         }
     }
 
@@ -413,13 +413,14 @@ impl Node {
             scheduler.complete(attempt.id, report, &mut limits, self.story.next(), self.now())
         };
         self.ring();
-        if let Some(completion) = completion {
-            self.record(message.or(attempt.content), completion, owed).await;
+        if let Some(mut completion) = completion {
+            completion.owed = owed;
+            self.record(message.or(attempt.content), completion).await;
         }
     }
 
     /// As `shard::recording` does it.
-    async fn record(self: &Rc<Self>, message: Option<Rc<Message>>, completion: Completion, owed: OwedReports) {
+    async fn record(self: &Rc<Self>, message: Option<Rc<Message>>, completion: Completion) {
         let mut message = message;
         while message.is_none() && !completion.notices.is_empty() {
             match self.spool.read(completion.message).await {
@@ -430,8 +431,8 @@ impl Node {
         }
         let new_id = || self.spool.new_id_in(completion.message.stream);
         let wall = self.now().wall;
-        let frame = frame(message.as_deref(), &completion, &owed, &self.report, "mx.test", wall, new_id);
-        let owes = |at: u32| owed.iter().any(|(r, owed)| r.0 == at && *owed != Owed::Nothing);
+        let frame = frame(message.as_deref(), &completion, &self.report, "mx.test", wall, new_id);
+        let owes = |at: u32| completion.owed.iter().any(|(r, owed)| r.0 == at && *owed != Owed::Nothing);
         self.story.ledger.borrow_mut().intends(&frame.records, &owes);
         match self.spool.commit(frame.records, Durability::Durable).await {
             Ok(()) => drop(self.scheduler.borrow_mut().applied(completion, self.now())),

@@ -10,6 +10,7 @@ use crate::base::{MessageId, Monotonic, Now, Rank, RecipientIndex, ShardId, Stre
 use crate::limits::{KeyMaker, Limits, Recall};
 use crate::mail::{Outcome, Scope, Status};
 use crate::queue::{Arrival, ArrivalRecipient, GroupState};
+use crate::smtp::client::Owed;
 
 /// One shard without the world: for single rules.
 struct One {
@@ -167,13 +168,15 @@ fn what_is_not_recorded_is_not_tried_again_and_is_written_first() {
     let id = one.accept(1, "a.test", |_| {});
     one.route("a.test", Vec::new());
     let attempt = one.attempt().expect("ready");
-    let completion = one.end(&attempt, &deferred(Scope::Recipient));
+    let mut completion = one.end(&attempt, &deferred(Scope::Recipient));
+    completion.owed = vec![(RecipientIndex(0), Owed::Relayed)];
     one.scheduler.not_applied(completion);
     one.pass(S(600));
     assert!(one.scheduler.next_due(one.now).is_none() && one.attempt().is_none());
     assert!(matches!(only_wait(&one, id), Waits::Recording { .. }));
     let completion = one.scheduler.unrecorded().expect("kept");
     assert_eq!(completion.records.len(), 1);
+    assert_eq!(completion.owed, [(RecipientIndex(0), Owed::Relayed)], "what is owed is owed still");
     one.scheduler.applied(completion, one.now);
     assert!(one.scheduler.unrecorded().is_none());
     one.route("a.test", Vec::new());
