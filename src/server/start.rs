@@ -161,6 +161,11 @@ fn drop_privileges(loaded: &Loaded) -> Result<()> {
     match (&server.run_as_user, privileges::is_root()) {
         (Some(user), true) => {
             let identity = Identity::lookup(user, server.run_as_group.as_deref()).context("server.run-as")?;
+            let owner = match &server.run_as_group {
+                Some(group) => format!("{user}:{group}"),
+                None => format!("{user}:"),
+            };
+            only_of(&loaded.config.spool.path, identity.uid, user, &owner)?;
             for path in [&loaded.config.spool.path, &loaded.config.control.socket] {
                 let path: &PathBuf = path;
                 std::os::unix::fs::chown(path, Some(identity.uid), Some(identity.gid))
@@ -176,6 +181,32 @@ fn drop_privileges(loaded: &Loaded) -> Result<()> {
         }
         (_, false) => Ok(()),
     }
+}
+
+/// Refuses a spool that holds what is not `user`'s, as a server makes that ran as somebody else. It is not given over
+/// here: root that changes owners in a directory of somebody else's follows whatever link was put there.
+fn only_of(spool: &Path, uid: u32, user: &str, owner: &str) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let mut folders = vec![spool.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let path = entry.with_context(|| folder.display().to_string())?.path();
+            let found = std::fs::symlink_metadata(&path).with_context(|| path.display().to_string())?;
+            if found.uid() != uid {
+                return Err(anyhow!(
+                    "spool.path: {} belongs to user {}, and server.run-as.user is {user}; give it over: \
+                     chown -R {owner} {}",
+                    path.display(),
+                    found.uid(),
+                    spool.display()
+                ));
+            }
+            if found.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// For hash tables and spreading: nothing secret depends on it, but nobody outside should guess it.

@@ -16,3 +16,4 @@ mod operator;
 mod peers;
 mod receiving;
 mod relay;
+mod start;
