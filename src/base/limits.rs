@@ -24,6 +24,8 @@ pub const REPLY_LINE_BYTES_MAX: usize = 2048;
 pub const REPLY_LINES_MAX: usize = 128;
 /// Octets in the header section of a message; beyond it 552.
 pub const HEADER_SECTION_BYTES_MAX: usize = 256 * 1024;
+/// One field of a header section, all its lines. A longer one is no mail that anybody reads, and work for all behind us.
+pub const HEADER_FIELD_BYTES_MAX: usize = 100 * 1024;
 /// Content up to this many octets is gathered in one buffer and committed in the log; more streams to bulk segments.
 pub const INLINE_CONTENT_BYTES_MAX: usize = 256 * 1024;
 /// Damaged places of a stream that are remembered, so that each is told once.
@@ -133,6 +135,7 @@ pub const LIST_SCAN_MAX: usize = 100_000;
 
 const _: () = {
     assert!(COMMAND_LINE_BYTES_MAX < RECEIVE_BUFFER_BYTES);
+    assert!(HEADER_FIELD_BYTES_MAX <= HEADER_SECTION_BYTES_MAX);
     assert!(HEADER_SECTION_BYTES_MAX <= INLINE_CONTENT_BYTES_MAX);
     assert!(INLINE_CONTENT_BYTES_MAX * 4 <= BATCH_BYTES_MAX);
     assert!((BATCH_BYTES_MAX as u64) * 2 <= SEGMENT_BYTES_MIN);

@@ -2,7 +2,7 @@
 
 use memchr::{memchr, memrchr};
 
-use crate::base::limits::{HEADER_SECTION_BYTES_MAX, TEXT_LINE_BYTES_MAX};
+use crate::base::limits::{HEADER_FIELD_BYTES_MAX, HEADER_SECTION_BYTES_MAX, TEXT_LINE_BYTES_MAX};
 use crate::mail::ContentFacts;
 
 /// What one pass over a block found. Each is exact; the first octet is judged with the one before it.
@@ -72,7 +72,10 @@ pub struct FactScanner {
     last: u8,
     field: FieldName,
     in_body: bool,
+    /// Octets of the field at hand so far, all its lines.
+    field_bytes: u32,
     is_header_too_long: bool,
+    is_field_too_long: bool,
 }
 
 impl Default for FactScanner {
@@ -90,7 +93,9 @@ impl FactScanner {
             last: b'\n',
             field: FieldName::Matching(0),
             in_body: false,
+            field_bytes: 0,
             is_header_too_long: false,
+            is_field_too_long: false,
         }
     }
 
@@ -127,6 +132,9 @@ impl FactScanner {
         while !rest.is_empty() {
             let end = memchr(b'\n', rest).map_or(rest.len(), |i| i + 1);
             let (line, tail) = rest.split_at(end);
+            if before == b'\n' && !line.starts_with(b" ") && !line.starts_with(b"\t") {
+                self.field_bytes = 0;
+            }
             if let [text @ .., b'\n'] = line {
                 let ends_with_cr = text.last().map_or(before, |&b| b) == b'\r';
                 let text_bytes = self.line_bytes + text.len() as u64 - u64::from(ends_with_cr);
@@ -148,8 +156,10 @@ impl FactScanner {
             if has_8bit {
                 self.facts.has_8bit_header |= !line.is_ascii();
             }
-            self.facts.header_bytes =
-                self.facts.header_bytes.saturating_add(u32::try_from(line.len()).unwrap_or(u32::MAX));
+            let line_bytes = u32::try_from(line.len()).unwrap_or(u32::MAX);
+            self.facts.header_bytes = self.facts.header_bytes.saturating_add(line_bytes);
+            self.field_bytes = self.field_bytes.saturating_add(line_bytes);
+            self.is_field_too_long |= self.field_bytes as usize > HEADER_FIELD_BYTES_MAX;
             if self.facts.header_bytes as usize > HEADER_SECTION_BYTES_MAX {
                 self.is_header_too_long = true;
                 self.in_body = true; // it is refused: the rest is only counted
@@ -232,6 +242,11 @@ impl FactScanner {
     /// The header section is over its bound: the message is to be refused.
     pub fn is_header_too_long(&self) -> bool {
         self.is_header_too_long
+    }
+
+    /// A field of the header section is over its bound: the message is to be refused.
+    pub fn is_field_too_long(&self) -> bool {
+        self.is_field_too_long
     }
 
     /// Octets so far.

@@ -43,6 +43,8 @@ pub enum ContentFault {
     BareLineEnd,
     /// The header section is longer than [`HEADER_SECTION_BYTES_MAX`](crate::base::limits::HEADER_SECTION_BYTES_MAX).
     HeaderTooLong,
+    /// A field of it is longer than [`HEADER_FIELD_BYTES_MAX`](crate::base::limits::HEADER_FIELD_BYTES_MAX).
+    FieldTooLong,
 }
 
 impl ContentFault {
@@ -51,6 +53,7 @@ impl ContentFault {
         match self {
             ContentFault::BareLineEnd => Reply::new(521, (5, 5, 2), "Bare CR or LF in message, lines end with CR LF"),
             ContentFault::HeaderTooLong => Reply::new(552, (5, 3, 4), "Header section too long"),
+            ContentFault::FieldTooLong => Reply::new(552, (5, 3, 4), "Header field too long"),
         }
     }
 
@@ -201,6 +204,8 @@ impl ContentScanner {
     pub fn fault(&self) -> Option<ContentFault> {
         if self.facts.is_header_too_long() {
             Some(ContentFault::HeaderTooLong)
+        } else if self.facts.is_field_too_long() {
+            Some(ContentFault::FieldTooLong)
         } else if self.policy == BareLineEnds::Reject && self.had_bare {
             Some(ContentFault::BareLineEnd)
         } else {

@@ -1,6 +1,6 @@
 use super::lookalikes::LOOKALIKES;
 use super::*;
-use crate::base::limits::HEADER_SECTION_BYTES_MAX;
+use crate::base::limits::{HEADER_FIELD_BYTES_MAX, HEADER_SECTION_BYTES_MAX};
 use proptest::prelude::*;
 
 /// What came out of content.
@@ -230,6 +230,30 @@ fn the_header_section_is_bounded() {
         assert_eq!(got.facts.has_separator, fault.is_none());
         assert!(got.after.is_some());
     }
+}
+
+#[test]
+fn a_field_is_bounded_with_all_its_lines() {
+    let line = b" 0123456789012345678901234567890123456789012345678901234567\r\n";
+    for (lines, fault) in [
+        (HEADER_FIELD_BYTES_MAX / line.len() - 1, None),
+        (HEADER_FIELD_BYTES_MAX / line.len() + 1, Some(ContentFault::FieldTooLong)),
+    ] {
+        let field: Vec<u8> =
+            b"X-Filler:\r\n".iter().chain(line.iter().cycle().take(lines * line.len())).copied().collect();
+        // A second field begins anew; what the body holds is no field.
+        let input = [&field[..], b"Y: 1\r\n\t2\r\n", &field, b"\r\n", &field, &field, b".\r\n"].concat();
+        for cuts in [&[][..], &[5, 12, 13, 4096, 70_001], &[HEADER_FIELD_BYTES_MAX]] {
+            let got = scan(&input, cuts, BareLineEnds::Reject, true);
+            assert_eq!((got.fault, got.after.is_some()), (fault, true), "{lines} lines, cut at {cuts:?}");
+        }
+    }
+    // One line without an end counts while it comes.
+    let mut scanner = ContentScanner::new(BareLineEnds::Reject);
+    for _ in 0..HEADER_FIELD_BYTES_MAX / 1000 + 1 {
+        scanner.scan(&[b'a'; 1000], |_| {});
+    }
+    assert_eq!(scanner.fault(), Some(ContentFault::FieldTooLong));
 }
 
 #[test]

@@ -95,6 +95,11 @@ impl Client {
         }
     }
 
+    /// It greeted with EHLO or LHLO: extensions were offered to it, and their parameters may be used (RFC 5321 §2.2.1).
+    pub fn is_extended(&self) -> bool {
+        matches!(self.hello, Some(Hello::Ehlo | Hello::Lhlo))
+    }
+
     /// The `with` protocol of the Received field (RFC 3848, RFC 6531 §4.3).
     pub fn with_protocol(&self, smtputf8: bool) -> &'static str {
         let is_tls = self.tls.is_some();

@@ -23,6 +23,20 @@ fn check_rcpt(line: &str, expected: &str) {
 }
 
 #[test]
+fn parameters_need_the_extended_greeting() {
+    for hello in ["HELO c.test\r\n", "EHLO c.test\r\nHELO c.test\r\n"] {
+        for line in ["MAIL FROM:<a@b.test> SIZE=1", "MAIL FROM:<a@b.test> BODY=7BIT", "MAIL FROM:<a@b.test> SMTPUTF8"] {
+            let said = answer_to(hello, line.as_bytes());
+            assert!(said.starts_with("555 5.5.4"), "{line}: {said}");
+        }
+        assert!(answer_to(hello, b"MAIL FROM:<a@b.test>").starts_with("250"));
+        let lead = format!("{hello}MAIL FROM:<a@b.test>\r\n");
+        assert!(answer_to(&lead, b"RCPT TO:<c@d.test> NOTIFY=NEVER").starts_with("555 5.5.4"));
+        assert!(answer_to(&lead, b"RCPT TO:<c@d.test>").starts_with("250"));
+    }
+}
+
+#[test]
 fn parameters_of_mail() {
     for (parameters, expected) in [
         ("FOO=1", "555 5.5.4"),

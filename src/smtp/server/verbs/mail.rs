@@ -13,6 +13,9 @@ pub(in crate::smtp::server) fn mail(d: &mut Dialogue, state: State, command: Com
     if matches!(d.offers.extensions.mail_max, max if max > 0 && d.counts.messages >= max) {
         return d.say(state, words::too_many_messages());
     }
+    if !mail.arguments.is_empty() && !d.client.is_extended() {
+        return d.fault(state, CommandError::UnknownParameter.reply());
+    }
     if let Err(error) = d.offers.extensions.check_mail(&mail.arguments, d.client.tls.is_some(), now) {
         return match error {
             CommandError::TooBig => d.say(state, error.reply()), // a fact about the message, not a fault of the client

@@ -3,7 +3,7 @@
 use crate::base::WallTime;
 use crate::base::limits::RECIPIENTS_MAX;
 use crate::mail::Recipient;
-use crate::smtp::command::Command;
+use crate::smtp::command::{Command, CommandError};
 use crate::smtp::server::client::Protocol;
 use crate::smtp::server::dialogue::{Dialogue, Errand, Open};
 use crate::smtp::server::question::{Answer, Verdict};
@@ -14,6 +14,9 @@ use crate::smtp::server::words;
 pub(in crate::smtp::server) fn rcpt(d: &mut Dialogue, state: State, command: Command<'_>, _: WallTime) -> State {
     let Command::Rcpt(rcpt) = command else { return d.fault(state, words::unknown_command()) };
     let Some(transaction) = state.transaction() else { return d.fault(state, words::mail_first()) };
+    if !rcpt.arguments.is_empty() && !d.client.is_extended() {
+        return d.fault(state, CommandError::UnknownParameter.reply());
+    }
     let checked = rcpt.check_smtputf8(transaction.envelope.mail.smtputf8);
     if let Err(error) = checked.and_then(|()| d.offers.extensions.check_rcpt(&rcpt.arguments)) {
         return d.fault(state, error.reply());
