@@ -174,10 +174,26 @@ fn check_tls(root: &Section<'_>, config: &Config) {
             return;
         }
     };
+    if identity.is_self_signed() && root.fault_count() == 0 {
+        warn_of_self_signed(root, config);
+    }
     for listener in config.listeners.iter().filter(|listener| listener.tls.enable) {
         for fault in identity.server_config(&listener.tls).err().unwrap_or_default() {
             let place = root.fault_in(&["server", "listener", &listener.id, "tls", fault.key], FaultKind::Value, "");
             tell(fault, place);
         }
     }
+}
+
+/// On loopback nobody expects more.
+fn warn_of_self_signed(root: &Section<'_>, config: &Config) {
+    let is_public = |listener: &&listener::Settings| {
+        listener.tls.enable && listener.bind.iter().any(|address| !address.ip().to_canonical().is_loopback())
+    };
+    let public: Vec<&listener::Settings> = config.listeners.iter().filter(is_public).collect();
+    let Some(first) = public.first() else { return };
+    let names: Vec<String> = public.iter().map(|listener| format!("`{}`", listener.id)).collect();
+    let title = format!("TLS on public listeners ({}) has a self-signed identity", names.join(", "));
+    let fault = root.fault_in(&["server", "listener", &first.id, "bind"], FaultKind::Doubtful, title);
+    root.report(fault.label("who verifies names does not believe it: give a [certificate.<id>] that somebody signed"));
 }

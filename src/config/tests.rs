@@ -39,10 +39,40 @@ const LISTENERS: [&str; 3] = [
     "[server.listener.\"lmtp\"]\nbind = [\"[::]:24\"]\nprotocol = \"lmtp\"\n",
 ];
 
+/// The kinds of the warnings and their lines, but for the one about public listeners without a certificate.
+fn kinds_but_self_signed(loaded: &Loaded) -> Vec<(FaultKind, Option<usize>)> {
+    let all = loaded.warnings_json();
+    let others = all.iter().filter(|warning| !warning.message.contains("self-signed"));
+    others.map(|warning| (warning.kind, warning.line)).collect()
+}
+
+#[test]
+fn a_self_signed_identity_in_public_is_warned_of() {
+    let is_warned_of = |text: &str| accepted(text).warnings(false).contains("self-signed");
+    let listener = |bind: &str, more: &str| format!("[server.listener.x]\nbind = {bind}\nprotocol = 'smtp'\n{more}");
+    assert!(is_warned_of(&listener("['127.0.0.1:25', '[::]:25']", "")));
+    assert!(is_warned_of(&listener("'192.0.2.1:25'", "")));
+    for bind in ["'127.0.0.1:25'", "['[::1]:25', '127.8.8.8:26', '[::ffff:127.0.0.1]:27']"] {
+        assert!(!is_warned_of(&listener(bind, "")), "{bind}");
+    }
+    assert!(!is_warned_of(&listener("'[::]:25'", "tls.enable = false")));
+    let with = |made: rcgen::Certificate, key: &rcgen::KeyPair| {
+        let (made, key) = (made.pem(), key.serialize_pem());
+        listener("'[::]:25'", &format!("[certificate.c]\ncert = {made:?}\nprivate-key = {key:?}\n"))
+    };
+    let (root, key) = (rcgen::CertificateParams::default(), rcgen::KeyPair::generate().expect("a key"));
+    assert!(is_warned_of(&with(root.self_signed(&key).expect("signed"), &key)), "configured, and self-signed as well");
+    let mut leaf = rcgen::CertificateParams::new(vec!["mx.test".to_owned()]).expect("parameters");
+    leaf.distinguished_name.push(rcgen::DnType::CommonName, "mx.test");
+    let leaf_key = rcgen::KeyPair::generate().expect("a key");
+    let signed = leaf.signed_by(&leaf_key, &rcgen::Issuer::new(root, key)).expect("signed");
+    assert!(!is_warned_of(&with(signed, &leaf_key)));
+}
+
 #[test]
 fn the_three_listeners_of_the_founding_documents_work_as_they_stand() {
     let loaded = accepted(&LISTENERS.concat());
-    assert_eq!(loaded.warnings(false), "");
+    insta::assert_snapshot!("public_and_self_signed", loaded.warnings(false));
     let [smtp, submissions, lmtp] = &loaded.config.listeners[..] else { panic!("three listeners") };
     let bind = |text: &str| vec![text.parse::<std::net::SocketAddr>().expect("an address")];
     assert_eq!((&smtp.bind, smtp.greeting.as_deref()), (&bind("[::]:25"), Some("Welcome!")));
@@ -79,14 +109,14 @@ fn the_embedded_defaults_know_two_domains_and_relay_nothing() {
 }
 
 #[test]
-fn each_example_is_accepted_without_a_warning() {
+fn each_example_is_accepted_and_lacks_but_a_certificate() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples");
     let mut count = 0;
     for entry in std::fs::read_dir(folder).expect("config/examples").flatten() {
         let text = std::fs::read_to_string(entry.path()).expect("readable");
         let loaded = load_text(&entry.file_name().to_string_lossy(), &text, &Outside);
         let loaded = loaded.unwrap_or_else(|refused| panic!("{refused}"));
-        assert_eq!(loaded.warnings(false), "", "{:?}", entry.path());
+        assert_eq!(kinds_but_self_signed(&loaded), [], "{:?}", entry.path());
         count += 1;
     }
     assert!(count >= 4, "{count} examples");
@@ -117,8 +147,7 @@ fn bad_files_are_refused_in_these_words() {
 fn keys_of_the_reference_product_are_accepted_with_a_warning() {
     let text = format!("{}[imap]\nrequest.max-size = 1\n[acme.le]\ncontact = ['a@b']\n", LISTENERS[0]);
     let loaded = accepted(&text);
-    let kinds: Vec<_> = loaded.warnings_json().iter().map(|warning| (warning.kind, warning.line)).collect();
-    assert_eq!(kinds, [(FaultKind::Foreign, Some(5)), (FaultKind::NotYet, Some(7))]);
+    assert_eq!(kinds_but_self_signed(&loaded), [(FaultKind::Foreign, Some(5)), (FaultKind::NotYet, Some(7))]);
 }
 
 #[test]
@@ -129,7 +158,7 @@ fn listeners_of_other_protocols_are_skipped_with_a_warning() {
     );
     let loaded = accepted(&text);
     assert_eq!(loaded.config.listeners.len(), 1);
-    let kinds: Vec<_> = loaded.warnings_json().iter().map(|warning| warning.kind).collect();
+    let kinds: Vec<_> = kinds_but_self_signed(&loaded).into_iter().map(|(kind, _)| kind).collect();
     assert_eq!(kinds, [FaultKind::Foreign, FaultKind::NotYet]);
 }
 

@@ -12,6 +12,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 
+use super::der::is_self_issued;
 use super::settings::{Certificate, TlsSettings, TlsVersion, cipher_suite};
 use super::subjects::Subjects;
 
@@ -92,7 +93,6 @@ impl Identity {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let is_self_signed = first.is_none();
         if !subjects.has_default() {
             let key = match first {
                 Some(key) => key,
@@ -100,11 +100,13 @@ impl Identity {
             };
             subjects.insert_default(&key);
         }
+        let leaf = subjects.default_key().and_then(|key| key.cert.first());
+        let is_self_signed = leaf.is_some_and(|leaf| is_self_issued(leaf));
         Ok(Identity { subjects: Arc::new(subjects), tickets, provider, is_self_signed })
     }
 
-    /// Whether the only certificate is our own signature under it: good for opportunistic TLS,
-    /// believed by nobody else.
+    /// Whether the default certificate has only its own signature under it, be it ours or a configured one: good for
+    /// opportunistic TLS, believed by nobody else.
     pub fn is_self_signed(&self) -> bool {
         self.is_self_signed
     }

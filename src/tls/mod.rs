@@ -12,6 +12,7 @@
 //! [`client::ClientTls::system`]).
 
 pub mod client;
+mod der;
 pub mod identity;
 pub mod settings;
 mod subjects;

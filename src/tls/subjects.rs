@@ -48,6 +48,11 @@ impl Subjects {
         !self.default.is_empty()
     }
 
+    /// What serves every other name.
+    pub(super) fn default_key(&self) -> Option<&Arc<CertifiedKey>> {
+        self.default.first()
+    }
+
     /// The certificate for a client that asked for `name` and knows `schemes`.
     pub(super) fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let named = name.and_then(|name| self.named(&normal(name)));
