@@ -61,7 +61,7 @@ pub(super) fn read(s: &Section<'_>, server: &ServerSettings, limiters: Vec<Inbou
     }
     let at = Keys { section: s, stage: Stage::CONNECTION };
     let loopback: Vec<IpNet> = policy::Settings::default().trusted;
-    let (data, content_timeout, content_rate_min) = s.table("data", "DATA and BDAT.", read_data);
+    let (data, content) = s.table("data", "DATA and BDAT.", read_data);
     let session = session::Settings {
         timeout: at.now(
             "timeout",
@@ -81,8 +81,9 @@ pub(super) fn read(s: &Section<'_>, server: &ServerSettings, limiters: Vec<Inbou
             "262144000",
             Some(262_144_000),
         ),
-        content_timeout,
-        content_rate_min,
+        content_timeout: content.timeout,
+        content_rate_min: content.rate_min,
+        content_grace: content.grace,
         memory_budget: s
             .key("memory-budget")
             .doc("What the sessions of one shard hold in memory: receive buffers and content before its commit. Beyond it reading stops, then messages get 452 4.3.1.")
@@ -247,7 +248,7 @@ fn recipients_fit(count: &Expr<u32>) -> bool {
     count.as_constant().is_none_or(|count| (100..=RECIPIENTS_MAX as u32).contains(count))
 }
 
-fn read_data(s: &Section<'_>) -> (Data, Duration, u32) {
+fn read_data(s: &Section<'_>) -> (Data, ContentPace) {
     s.not_yet("script", NO_SCRIPTS);
     s.foreign("spam-filter", "the spam filter is not ours");
     let (messages, size, received_headers) = s.table("limits", "Limits of a message.", |s| {
@@ -286,10 +287,22 @@ fn read_data(s: &Section<'_>) -> (Data, Duration, u32) {
         .default(Duration::from_secs(3600));
     let rate_min = s
         .key("min-rate")
-        .doc("Bytes per second that content comes with on average, after its first 30 seconds; else 421. 0 for no bound.")
+        .doc("Bytes per second that content comes with on average, from min-rate-after on; else 421. 0 for no bound.")
         .unit("bytes per second")
         .default(128);
-    (data, timeout, rate_min)
+    let grace = s
+        .key("min-rate-after")
+        .doc("How long content may come as slowly as it likes.")
+        .between(Duration::from_secs(1), Duration::from_secs(3600))
+        .default(Duration::from_secs(30));
+    (data, ContentPace { timeout, rate_min, grace })
+}
+
+/// How fast content has to come.
+struct ContentPace {
+    timeout: Duration,
+    rate_min: u32,
+    grace: Duration,
 }
 
 struct AddHeaders {

@@ -356,9 +356,11 @@ impl<S: Services> Session<S> {
     /// Reads on for a moment where the client did not expect the end: a socket that is closed with octets
     /// unread sends a reset, and the last reply may be lost with it.
     async fn linger(&mut self) {
-        self.connection.set_read_timeout(Some(LINGER));
-        let mut octets = 0;
+        let (start, mut octets) = (now(), 0);
         while octets < LINGER_BYTES_MAX {
+            // All of it together: an octet now and then does not hold the session.
+            let Some(left) = LINGER.checked_sub(now().since(start)).filter(|left| !left.is_zero()) else { return };
+            self.connection.set_read_timeout(Some(left));
             match self.connection.read_with(|| self.floor.pool.lend()).await {
                 Ok((loan, read)) if read > 0 && !loan.is_empty() => octets += read,
                 _ => return,

@@ -13,7 +13,6 @@ use crate::policy::Facts;
 use crate::session::driver::{End, Session, now};
 use crate::session::pace::{Bounds, Unit};
 use crate::session::services::{Profile, Services};
-use crate::session::settings::Settings;
 use crate::smtp::server::{Client, StateKind, words};
 
 impl Bounds {
@@ -38,7 +37,7 @@ impl Bounds {
             transfer_limit: value(&settings.transfer_limit, &facts).filter(|_| !client.is_trusted),
             content_timeout: settings.content_timeout,
             content_rate_min: u64::from(settings.content_rate_min),
-            content_grace: Settings::CONTENT_GRACE,
+            content_grace: settings.content_grace,
         }
     }
 }

@@ -16,16 +16,13 @@ pub struct Settings {
     /// `session.data.timeout` (ours): the longest time for the content of one message.
     pub content_timeout: Duration,
     /// `session.data.min-rate` (ours): octets per second that content comes with on average, after
-    /// [`Settings::CONTENT_GRACE`]; zero for no bound.
+    /// `content_grace`; zero for no bound.
     pub content_rate_min: u32,
+    /// `session.data.min-rate-after` (ours): how long content may come as it likes before its rate is looked at.
+    pub content_grace: Duration,
     /// `session.memory-budget` (ours): octets that the sessions of one shard hold: receive buffers and
     /// content before its commit.
     pub memory_budget: usize,
-}
-
-impl Settings {
-    /// How long content may come as it likes before its rate is looked at.
-    pub const CONTENT_GRACE: Duration = Duration::from_secs(30);
 }
 
 impl Default for Settings {
@@ -36,6 +33,7 @@ impl Default for Settings {
             transfer_limit: Expr::constant(Some(262_144_000)),
             content_timeout: Duration::from_secs(3600),
             content_rate_min: 128,
+            content_grace: Duration::from_secs(30),
             memory_budget: 256 << 20,
         }
     }

@@ -7,14 +7,14 @@ use crate::harness::{Client, Server, Sink, eventually};
 use crate::relay::relay_to;
 
 /// Resident memory of a process in KiB.
-fn resident_kib(pid: u32) -> u64 {
+pub fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("our child");
     let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("Linux");
     line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
 }
 
 /// The same once it stands still: a server that has just started still makes its segments.
-fn settled_kib(pid: u32) -> u64 {
+pub fn settled_kib(pid: u32) -> u64 {
     let mut last = resident_kib(pid);
     crate::harness::eventually("the server's memory stands still", || {
         std::thread::sleep(Duration::from_millis(150));

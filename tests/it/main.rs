@@ -11,6 +11,7 @@ mod disks;
 mod faults;
 mod harness;
 mod hostile;
+mod load;
 mod local;
 mod operator;
 mod peers;

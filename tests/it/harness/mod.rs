@@ -37,10 +37,15 @@ pub fn free_port() -> u16 {
 const PORTS: u16 = 20_000;
 
 /// Waits until `fact` holds; fails the test with `what` when it does not within [`PATIENCE`].
-pub fn eventually(what: &str, mut fact: impl FnMut() -> bool) {
+pub fn eventually(what: &str, fact: impl FnMut() -> bool) {
+    eventually_within(PATIENCE, what, fact);
+}
+
+/// As [`eventually`], for what may take longer.
+pub fn eventually_within(patience: Duration, what: &str, mut fact: impl FnMut() -> bool) {
     let start = Instant::now();
     while !fact() {
-        assert!(start.elapsed() < PATIENCE, "did not come true: {what}");
+        assert!(start.elapsed() < patience, "did not come true: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
