@@ -17,7 +17,7 @@ use crate::base::{MessageId, Now, RecipientIndex, WallTime};
 use crate::mail::Status;
 use crate::observe::Event;
 use crate::observe::log::{self, Level};
-use crate::queue::{self, Cursor};
+use crate::queue::{self, Cursor, Scope};
 use crate::scheduler::{End, Pause, Waits, Why};
 use crate::spool::{Durability, ReadError, Record, Stored};
 
@@ -201,7 +201,7 @@ fn row(shard: &Rc<Shard>, stored: &Stored, why: bool, recipients_max: usize) -> 
                 true => l.reply.to_string(),
                 false => format!("{}: {}", l.remote, l.reply),
             }),
-            waits_for: reason.filter(|_| why).map(|r| words(&r.waits, r.paused, r.lane.as_deref(), r.until, now)),
+            waits_for: reason.filter(|_| why).map(|r| words(r, now)),
         });
     }
     Some(Row {
@@ -257,21 +257,21 @@ fn state_word(waits: &Waits, attempts: u32) -> &'static str {
 }
 
 /// What a recipient waits for, in words.
-fn words(
-    waits: &Waits,
-    paused: Option<Pause>,
-    lane: Option<&queue::LaneKey>,
-    until: Option<WallTime>,
-    now: Now,
-) -> String {
-    let lane = lane.map(|key| format!(" in lane {} ({})", key.next_hop, key.queue)).unwrap_or_default();
-    let text = match waits {
+fn words(why: &Why, now: Now) -> String {
+    let lane = why.lane.as_ref().map(|key| format!(" in lane {} ({})", key.next_hop, key.queue)).unwrap_or_default();
+    let text = match &why.waits {
+        Waits::Retry if why.attempts == 0 => "its next attempt: it was put off untried, with its lane".to_owned(),
         Waits::Retry => "its next attempt".to_owned(),
         Waits::Routing { since } => format!("its route to be found, since {}", since.rfc3339()),
-        Waits::Limit { name, .. } => format!("the limit {name}{lane}"),
+        Waits::Limit { name, scope } => {
+            let is_named = |key: &Rc<queue::LaneKey>| name.contains(&*key.next_hop);
+            let is_said = *scope == Scope::Queue || why.lane.as_ref().is_some_and(is_named);
+            format!("the limit {name}{}", if is_said { "" } else { lane.as_str() })
+        }
         Waits::LaneRests { failures, trouble } => {
             let trouble = trouble.as_ref().map(|t| format!(": {} {}", t.remote, t.reply)).unwrap_or_default();
-            format!("its next hop to recover after {failures} failures{lane}{trouble}")
+            let plural = if *failures == 1 { "" } else { "s" };
+            format!("its next hop to recover after {failures} failure{plural}{lane}{trouble}")
         }
         Waits::Turn { ready, since } => format!("its turn among {ready} ready{lane}, since {}", since.rfc3339()),
         Waits::Attempt { since } => format!("the attempt under way{lane}, since {}", since.rfc3339()),
@@ -279,10 +279,11 @@ fn words(
         Waits::Held => "an operator's release".to_owned(),
         Waits::HeldUntil => "the time its sender asked for".to_owned(),
     };
-    let until = until
+    let until = why
+        .until
         .map(|at| format!(", next at {} (in {} s)", at.rfc3339(), at.since(now.wall).as_secs()))
         .unwrap_or_default();
-    let paused = match paused {
+    let paused = match why.paused {
         None => "",
         Some(Pause::SpoolSick) => "; nothing is attempted while the spool is sick",
         Some(Pause::Operator) => "; an operator has stopped the queue",
@@ -371,4 +372,64 @@ fn said(id: MessageId, now: Now, what: &str) -> bool {
         line.show("id", id).text("what", what);
     });
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Monotonic, RecipientIndex};
+    use crate::mail::{Diagnostic, ErrorKind, Reply, Scope as Reach};
+    use crate::queue::{LaneKey, RecipientSet};
+
+    const NOW: Now = Now { mono: Monotonic(60_000_000), wall: WallTime(1_795_386_600_123) };
+
+    fn why(waits: Waits, attempts: u32, until_s: Option<u64>, lane: bool) -> Why {
+        let key =
+            LaneKey { queue: "remote".into(), next_hop: "mx.two.test".into(), source: None, tls: "default".into() };
+        Why {
+            recipients: RecipientSet::one(RecipientIndex(0)),
+            attempts,
+            delay_notices: 0,
+            last_error: ErrorKind::None,
+            age: Duration::ZERO,
+            return_at: None,
+            waits,
+            until: until_s.map(|s| NOW.wall + Duration::from_secs(s)),
+            paused: None,
+            lane: lane.then(|| Rc::new(key)),
+        }
+    }
+
+    #[test]
+    fn every_reason_has_its_words() {
+        let since = WallTime(NOW.wall.0 - 5000);
+        let reply = Reply::new(421, (4, 3, 2), "closing");
+        let trouble = Diagnostic {
+            remote: "mx.two.test [192.0.2.1]".into(),
+            ..Diagnostic::local(ErrorKind::None, Reach::Host, reply)
+        };
+        let limit = |name: &str, scope| Waits::Limit { name: name.to_owned(), scope };
+        let rests =
+            |failures, trouble: Option<Diagnostic>| Waits::LaneRests { failures, trouble: trouble.map(Rc::new) };
+        let all = [
+            why(Waits::Retry, 2, Some(90), false),
+            why(Waits::Retry, 0, Some(30), false),
+            why(Waits::Routing { since }, 0, None, false),
+            why(limit("queue.virtual.remote.threads-per-node", Scope::Queue), 0, None, true),
+            why(limit("connections of lane mx.two.test in remote", Scope::Lane), 0, None, true),
+            why(limit("queue.limiter.outbound.0 [sender=a@one.test]", Scope::Flow), 0, Some(7), true),
+            why(rests(1, None), 0, Some(30), true),
+            why(rests(3, Some(trouble)), 1, Some(120), true),
+            why(Waits::Turn { ready: 12, since }, 0, None, true),
+            why(Waits::Attempt { since }, 0, None, false),
+            why(Waits::Recording { since }, 1, None, false),
+            why(Waits::Held, 1, None, false),
+            why(Waits::HeldUntil, 0, Some(3600), false),
+            Why { paused: Some(Pause::SpoolSick), ..why(Waits::Turn { ready: 1, since }, 0, None, true) },
+            Why { paused: Some(Pause::Operator), ..why(Waits::Retry, 1, None, false) },
+            Why { paused: Some(Pause::Shutdown), ..why(Waits::Retry, 1, None, false) },
+        ];
+        let said: Vec<String> = all.iter().map(|why| words(why, NOW)).collect();
+        insta::assert_snapshot!(said.join("\n"));
+    }
 }

@@ -181,6 +181,38 @@ fn what_a_next_hop_lacks_is_done_without_or_refused_in_words() {
     assert!(find("; dsn@two.test").contains("Action: relayed"), "RFC 3461 section 5.2.2");
 }
 
+/// CVE-2020-8794: what an exchanger says in several lines must not become a field, a record or a line of the log.
+#[test]
+fn a_reply_in_several_lines_stays_a_reply() {
+    for reply in [
+        "553-\n553\nType: mda\nMda-Exec: touch /tmp/x",
+        "553-5.1.1 no\r\n553-\r\n553-Type: mda\r\n553-\tX-Folded: 1\r\n553 5.1.1 Mda-Exec: touch /tmp/x",
+        "553-5.1.1 one\r\n553 5.1.1 two\r\nType: mda",
+    ] {
+        let sink = Sink::scripted(&["PIPELINING"], move |command| {
+            (command.starts_with("RCPT") && command.contains("two.test")).then(|| reply.to_owned())
+        });
+        let mut server = Server::start(&relay_to(sink.port, ""));
+        send_one(&server);
+        eventually("the report arrives", || sink.count() == 1);
+        server.drained();
+        let text = reports(&sink).remove(0);
+        assert!(text.contains("Status: 5.") && text.contains("Final-Recipient: rfc822; b@two.test"), "{text}");
+        for line in text.lines() {
+            for injected in ["Type:", "Mda-Exec:", "X-Folded:"] {
+                assert!(!line.starts_with(injected), "{reply:?} became {line:?} in\n{text}");
+            }
+        }
+        server.stop();
+        assert_eq!(server.events("attempt.failed"), 1, "each line of the log is one event");
+        let spool = server.path("spool").display().to_string();
+        assert!(server.command(&["spool", "check", &spool]).ends_with("sound\n"));
+        assert!(
+            server.command(&["spool", "dump", &spool]).lines().all(|line| !line.trim_start().starts_with("Mda-Exec"))
+        );
+    }
+}
+
 /// A sink that speaks TLS, written in Python so that it shares nothing with us.
 const TLS_SINK: &str = r#"
 import socket, ssl, sys, threading
