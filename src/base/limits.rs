@@ -73,7 +73,7 @@ pub const REGEX_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const MEMORY_KEYS_MAX: usize = 65_536;
 /// Stores that expressions may write to on one shard.
 pub const MEMORY_STORES_MAX: usize = 256;
-/// Changes that one mail filter may make to one message, and pieces that it may replace a body by.
+/// Changes that one mail filter may make to one message; a new body is one, in however many pieces.
 pub const MILTER_EDITS_MAX: usize = 4096;
 /// How often a mail filter may say that it is still at work before it is called broken.
 pub const MILTER_PROGRESS_MAX: u32 = 1024;

@@ -16,7 +16,7 @@ pub type Arguments<'a> = SmallVec<[Cow<'a, str>; 4]>;
 
 /// MAIL's path and parameters, as they would be typed.
 pub fn of_mail<'a>(envelope: &Envelope) -> Arguments<'a> {
-    let MailParameters { size, body, smtputf8, requiretls, ret, envid, .. } = &envelope.mail;
+    let MailParameters { size, body, smtputf8, requiretls, ret, envid, priority, .. } = &envelope.mail;
     let mut arguments: Arguments<'a> = SmallVec::new();
     arguments.push(format!("<{}>", envelope.reverse_path.as_str()).into());
     if let Some(size) = size {
@@ -40,6 +40,9 @@ pub fn of_mail<'a>(envelope: &Envelope) -> Arguments<'a> {
     }
     if let Some(envid) = envid {
         arguments.push(format!("ENVID={}", xtext(envid)).into());
+    }
+    if *priority != 0 {
+        arguments.push(format!("MT-PRIORITY={priority}").into());
     }
     arguments
 }
@@ -245,11 +248,15 @@ mod tests {
                 smtputf8: true,
                 ret: Some(Ret::Headers),
                 envid: Some("a b".into()),
+                priority: -3,
                 ..MailParameters::default()
             },
             recipients: Vec::new(),
         };
-        assert_eq!(of_mail(&envelope).join(" "), "<> SIZE=100 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+20b");
+        assert_eq!(
+            of_mail(&envelope).join(" "),
+            "<> SIZE=100 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+20b MT-PRIORITY=-3"
+        );
     }
 
     #[test]

@@ -5,7 +5,10 @@
 //!   left them; zero means the first; a change of one that is not there adds it at the end, an empty value deletes;
 //! * a field that is inserted at `n` goes before the field that is then at `n`, where our own Received field is at
 //!   zero: 1 is the first place below it. What is inserted at zero would go above our trace fields, which no edit
-//!   reaches: it goes below them, above all others.
+//!   reaches: it goes below them, above all others;
+//! * a recipient to be deleted is looked for with the domain in any case, and its local-part too if nobody has it as it is
+//!   spelled; one that nobody has is not a fault;
+//! * the pieces of a new body are joined, and an LF without CR in them becomes CRLF.
 
 use bytes::Bytes;
 use compact_str::CompactString;
@@ -43,6 +46,7 @@ pub enum ChangeFault {
 pub(super) struct Collector {
     changes: Changes,
     body: Option<Vec<Bytes>>,
+    small_pieces: Vec<u8>,
     body_ends_with_cr: bool,
     header_bytes: usize,
     /// Fields that were inserted above our own Received.
@@ -75,7 +79,7 @@ impl Collector {
                     false => Edit::ChangeField { name, occurrence, value },
                 });
             }
-            Response::ReplaceBody(piece) => self.replace_body(piece)?,
+            Response::ReplaceBody(piece) => self.replace_body(piece),
             Response::ChangeFrom { path, parameters } => {
                 let path = arguments::reverse_path(&path)?;
                 self.changes.edits.push(Edit::ChangeReversePath(path));
@@ -103,6 +107,7 @@ impl Collector {
 
     /// All of them; the body in one edit.
     pub(super) fn finish(mut self) -> Changes {
+        self.join_small_pieces();
         if let Some(pieces) = self.body {
             self.changes.edits.push(Edit::ReplaceBody(pieces));
         }
@@ -139,19 +144,31 @@ impl Collector {
         Ok((name.into(), if needs_space { format!(" {text}") } else { text.into_owned() }))
     }
 
-    fn replace_body(&mut self, piece: Bytes) -> Result<(), ChangeFault> {
-        let pieces = self.body.get_or_insert_default();
-        if pieces.len() >= MILTER_EDITS_MAX {
-            return Err(ChangeFault::TooMany);
+    /// Keeps a piece as it lies; many small ones, as of a filter that writes line by line, become one.
+    fn replace_body(&mut self, piece: Bytes) {
+        let piece = with_line_ends(piece, self.body_ends_with_cr);
+        self.body_ends_with_cr = piece.last().map_or(self.body_ends_with_cr, |last| *last == b'\r');
+        if piece.len() < SMALL_PIECE_BYTES {
+            self.small_pieces.extend_from_slice(&piece);
         }
-        if !piece.is_empty() {
-            let piece = with_line_ends(piece, self.body_ends_with_cr);
-            self.body_ends_with_cr = piece.last() == Some(&b'\r');
+        if piece.len() >= SMALL_PIECE_BYTES || self.small_pieces.len() >= SMALL_PIECE_BYTES * 4 {
+            self.join_small_pieces();
+        }
+        let pieces = self.body.get_or_insert_default();
+        if piece.len() >= SMALL_PIECE_BYTES {
             pieces.push(piece);
         }
-        Ok(())
+    }
+
+    fn join_small_pieces(&mut self) {
+        if !self.small_pieces.is_empty() {
+            self.body.get_or_insert_default().push(std::mem::take(&mut self.small_pieces).into());
+        }
     }
 }
+
+/// A piece of a body that is shorter is joined with its neighbours, in octets.
+const SMALL_PIECE_BYTES: usize = 16 * 1024;
 
 /// A piece of a body with CRLF for every LF, which filters forget and sendmail and Postfix forgive. One that has them is
 /// not copied.
@@ -300,13 +317,20 @@ mod tests {
             Response::ReplaceBody("b".into()),
         ];
         let changes = collected(pieces, false).expect("sound");
-        assert_eq!(changes.edits.last(), Some(&Edit::ReplaceBody(vec!["a".into(), "b".into()])));
+        assert_eq!(changes.edits.last(), Some(&Edit::ReplaceBody(vec!["ab".into()])));
         let pieces = ["one\n", "\ntwo\r", "\nthree\r\n\n\r", "x\n"].map(|piece| Response::ReplaceBody(piece.into()));
         let changes = collected(pieces.into(), false).expect("sound");
         let [Edit::ReplaceBody(pieces)] = &changes.edits[..] else { panic!("one edit") };
         assert_eq!(pieces.concat(), b"one\r\n\r\ntwo\r\nthree\r\n\r\n\rx\r\n", "every line end is CRLF");
         let changes = collected(vec![Response::ReplaceBody("".into())], false).expect("sound");
         assert_eq!(changes.edits, [Edit::ReplaceBody(Vec::new())]);
+        let large = Bytes::from(vec![b'x'; SMALL_PIECE_BYTES]);
+        let line = || Response::ReplaceBody("a line\r\n".into());
+        let lines = (0..20_000).map(|_| line()).chain([Response::ReplaceBody(large.clone()), line()]);
+        let changes = collected(lines.collect(), false).expect("sound");
+        let [Edit::ReplaceBody(pieces)] = &changes.edits[..] else { panic!("one edit") };
+        assert_eq!(pieces.concat().len(), 20_001 * 8 + large.len());
+        assert!(pieces.len() < 10 && pieces.iter().any(|piece| piece.as_ptr() == large.as_ptr()));
     }
 
     #[test]

@@ -91,6 +91,7 @@
 //! | insert at position 0 | partial: goes below our own trace fields, which no edit reaches |
 //! | a header value with a first character that is no space, under HDR_LEADSPC | partial: leaves with one |
 //! | text that is no UTF-8 in a value or reply | partial: U+FFFD in its place |
+//! | parameters of MAIL that filters are told | partial: SIZE, BODY, SMTPUTF8, REQUIRETLS, RET, ENVID, MT-PRIORITY; AUTH as a symbol |
 //! | parameters of CHGFROM | partial: RET and ENVID; of ADDRCPT_PAR: NOTIFY and ORCPT |
 //! | a recipient without a domain | no: a failure |
 //! | a connection that is used for the next client | no |

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod actions;
+mod broken;
 mod driver;
 mod oracle;
 mod peers;
