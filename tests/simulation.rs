@@ -31,16 +31,37 @@ use posthaste::spool::sim::{Crash, Faults, SimDisk};
 use posthaste::spool::storage::Storage as _;
 use posthaste::spool::{Settings, Spool};
 
-use node::{Fleet, Node};
+use ledger::Loss;
+use node::{Action, Fleet, Node};
 use story::{Story, note};
 
 const LIVES: u64 = 3;
 const SPACE: u64 = 64 << 20;
+/// What at least one of many stories must have had, or nothing was proven about it.
+const WANTED: [&str; 17] = [
+    "acknowledged",
+    "refused",
+    "full",
+    "duplicates",
+    "reports",
+    "delivered",
+    "failed",
+    "expired",
+    "removed",
+    "holds",
+    "releases",
+    "retries",
+    "given up",
+    "stops",
+    "kills",
+    "power cuts",
+    "taken",
+];
 
 fn settings() -> Settings {
     Settings {
         path: PathBuf::from("/spool"),
-        segment_size: 512 << 10,
+        segment_size: 128 << 10,
         bulk_segment_size: 1 << 20,
         memory_budget: 16 << 20,
         free_space_min: 512 << 10,
@@ -50,8 +71,25 @@ fn settings() -> Settings {
     }
 }
 
+/// What a life is like.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    shards: u16,
+    faults: Faults,
+    /// Bytes that the disk has left once the process runs.
+    space: Option<u64>,
+    span: Duration,
+    clients: u64,
+    /// Somebody is at the operator's socket.
+    has_operator: bool,
+    /// It is stopped in order, if it lives that long.
+    is_stopped: bool,
+    is_last: bool,
+}
+
 /// One life of the process.
-async fn life(story: Rc<Story>, shards: u16, faults: Faults, span: Duration, clients: u64, is_last: bool) {
+async fn life(story: Rc<Story>, life: Life) {
+    let Life { shards, faults, span, clients, .. } = life;
     let disk = story.disk.borrow().clone();
     let fleet = Fleet::new(disk.now());
     let seed = story.next();
@@ -81,21 +119,53 @@ async fn life(story: Rc<Story>, shards: u16, faults: Faults, span: Duration, cli
     note(|| format!("recovered {} messages", found));
     story.ledger.borrow_mut().recovered(is_damaged);
     disk.set_faults(faults);
+    disk.set_space(life.space.map_or(SPACE, |left| disk.used() + left));
+    if life.has_operator {
+        disk.spawn(operator(story.clone(), nodes.clone()));
+    }
     disk.sleep(span).await;
     disk.set_faults(Faults::default());
-    if is_last {
+    disk.set_space(SPACE);
+    if life.is_last {
         finish(&story, &disk, &nodes).await;
     }
-    if story.one_in(2) || is_last {
+    if life.is_stopped {
         for node in &nodes {
-            node.spool.clone().close().await;
+            node.stop().await;
         }
+    }
+}
+
+/// Somebody who looks after the queue now and then, and does not know better.
+async fn operator(story: Rc<Story>, nodes: Vec<Rc<Node>>) {
+    while story.is_unkind() {
+        story.sleep(Duration::from_millis(story.below(3000))).await;
+        let roll = story.next();
+        let Some(id) = story.ledger.borrow().any(roll) else { continue };
+        let Some(node) = nodes.iter().find(|node| node.scheduler.borrow().queue().contains(id)) else { continue };
+        let what = [
+            Action::Hold,
+            Action::Hold,
+            Action::Release,
+            Action::Release,
+            Action::Retry,
+            Action::Retry,
+            Action::Remove,
+        ];
+        node.operate(id, what[story.below(7) as usize]).await;
     }
 }
 
 /// In a world that is kind, all that is queued ends within the longest schedule.
 async fn finish(story: &Rc<Story>, disk: &SimDisk, nodes: &[Rc<Node>]) {
     story.be_kind();
+    disk.sleep(Duration::from_secs(4)).await; // the operator's last word
+    for node in nodes {
+        let held: Vec<_> = story.ledger.borrow().mails.keys().copied().collect();
+        for id in held.into_iter().filter(|id| node.scheduler.borrow().queue().is_held(*id)) {
+            node.operate(id, Action::Release).await;
+        }
+    }
     for _ in 0..240 {
         if nodes.iter().all(|node| node.scheduler.borrow().queue().is_empty()) {
             break;
@@ -119,20 +189,32 @@ fn tell(seed: u64) -> BTreeMap<&'static str, u64> {
         };
         let crash = if story.one_in(4) { Crash::Kill } else { Crash::PowerLoss };
         let operations = 20 + story.below(900);
-        let shards = 1 + story.below(3) as u16;
-        let span = Duration::from_secs([1, 4, 20, 80][story.below(4) as usize]);
+        let life_of = Life {
+            shards: 1 + story.below(3) as u16,
+            faults,
+            space: (!is_last && story.one_in(4)).then(|| story.below(1 << 20)),
+            span: Duration::from_secs([1, 4, 20, 80][story.below(4) as usize]),
+            clients: if is_last { 2 } else { 2 + story.below(8) },
+            has_operator: story.one_in(3),
+            is_stopped: is_last || story.one_in(2),
+            is_last,
+        };
         let disk = story.disk.borrow().clone();
         disk.crash_in((!is_last && !story.one_in(5)).then_some(operations));
-        note(|| {
-            format!("life {n}: {shards} shards, {faults:?}, {span:?}, then {crash:?} within {operations} operations")
-        });
-        let clients = if is_last { 2 } else { 2 + story.below(8) };
-        let ended = disk.run(life(story.clone(), shards, faults, span, clients, is_last));
-        story.ledger.borrow_mut().crashed();
-        story.open.borrow_mut().clear();
-        let crash = if ended.is_some() { Crash::Kill } else { crash };
-        note(|| format!("ended: {ended:?} at {:?}", disk.now()));
+        note(|| format!("life {n}: {life_of:?}, then {crash:?} within {operations} operations"));
+        let ended = disk.run(life(story.clone(), life_of));
         disk.set_faults(Faults::default());
+        disk.set_space(SPACE);
+        let is_in_order = ended.is_some() && life_of.is_stopped;
+        let has_failed = faults.sync_error > 0 || faults.write_error > 0;
+        let loss = match crash {
+            _ if is_in_order => Loss::Nothing,
+            Crash::Kill if !has_failed => Loss::Memory,
+            Crash::Kill | Crash::PowerLoss => Loss::Cache,
+        };
+        story.ledger.borrow_mut().ended(loss);
+        story.open.borrow_mut().clear();
+        note(|| format!("ended: {ended:?} at {:?}, lost: {loss:?}", disk.now()));
         let disk = disk.restart(crash);
         *story.disk.borrow_mut() = disk;
     }
@@ -179,7 +261,7 @@ fn the_promises_hold() {
     });
     println!("{seeds} stories: {sums:?}");
     if seeds >= 50 {
-        for what in ["acknowledged", "refused", "duplicates", "reports", "delivered", "failed"] {
+        for what in WANTED {
             assert!(sums.contains_key(what), "no story had one `{what}`: {sums:?}");
         }
     }

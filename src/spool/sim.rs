@@ -160,6 +160,11 @@ impl SimDisk {
         self.world.borrow_mut().space = space;
     }
 
+    /// Bytes that its files take.
+    pub fn used(&self) -> u64 {
+        self.world.borrow().used()
+    }
+
     /// Disk operations so far.
     pub fn operations(&self) -> u64 {
         self.world.borrow().operations

@@ -91,6 +91,7 @@ type Results = Rc<RefCell<Vec<(Ticket, MessageId, Result<(), CommitError>)>>>;
 
 struct Session {
     node: Rc<Node>,
+    durability: Durability,
     server: Server,
     bulk: Option<BulkWriter<SimDisk>>,
     spilled: Vec<u8>,
@@ -108,6 +109,7 @@ pub async fn bring(node: Rc<Node>) {
     let client = Client::new(Rc::from("smtp"), Protocol::Smtp, remote, local);
     let rules = Rules { rcpt_errors_wait: Duration::ZERO, rcpt_errors_max: 1000, ..Rules::default() };
     let mut session = Session {
+        durability: story.durability(),
         node,
         server: Server::new(client, rules),
         bulk: None,
@@ -250,8 +252,8 @@ impl Session {
         });
         let spilled = std::mem::take(&mut self.spilled);
         let offer = offer_of(&message.header);
-        self.node.story.ledger.borrow_mut().submitted(offer, &message, &spilled);
-        let commit = self.node.spool.commit(vec![Record::Message(message)], Durability::Durable);
+        self.node.story.ledger.borrow_mut().submitted(offer, &message, &spilled, self.durability);
+        let commit = self.node.spool.commit(vec![Record::Message(message)], self.durability);
         self.pending += 1;
         let (done, node) = (self.done.clone(), self.node.clone());
         let disk = node.disk.clone();
@@ -259,7 +261,12 @@ impl Session {
             let result = commit.await;
             if let Err(error) = result {
                 let is_sick = node.spool.health() == Health::Sick || error == CommitError::Sick;
-                node.story.ledger.borrow_mut().refused(id, is_sick);
+                let mut ledger = node.story.ledger.borrow_mut();
+                ledger.refused(id, is_sick);
+                if error == CommitError::Full {
+                    ledger.count("full");
+                    assert_eq!(error.reply().code, 452, "P8: full is not failing");
+                }
             }
             done.borrow_mut().push((ticket, id, result));
         });

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use posthaste::base::{MessageId, WallTime};
-use posthaste::mail::{Notify, Status, StatusRecord};
-use posthaste::spool::{Body, Message, Record, Recovered};
+use posthaste::mail::{DeliverByMode, Notify, Status, StatusRecord};
+use posthaste::spool::{Body, Durability, Message, Record, Recovered};
 
 /// What is on disk about a recipient that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,6 +20,19 @@ pub enum Standing {
     Waits(Facts),
     Delivered,
     Failed,
+    /// By an operator's hand.
+    Removed,
+}
+
+/// What the end of a process takes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// It stopped in order: nothing.
+    Nothing,
+    /// It was killed: what was in its memory only.
+    Memory,
+    /// The power went, or the disk failed before: also what was in the page cache only.
+    Cache,
 }
 
 /// A change that was handed to the spool and of which nobody has heard since.
@@ -59,6 +72,10 @@ pub enum State {
     Doubtful,
     /// It was in doubt at a crash, and is not there.
     Absent,
+    /// A weaker durability mode gave it up at a crash, as it says it does.
+    Lost,
+    /// Damaged on disk: it must never be sent.
+    Damaged,
 }
 
 #[derive(Debug)]
@@ -70,6 +87,22 @@ pub struct Mail {
     life: u32,
     /// The life that recovered it last; zero for none.
     found_in: u32,
+    /// The mode in which it was committed.
+    durability: Durability,
+    /// Whatever its mode: it is on stable storage, because something durable was said about it or recovery found it.
+    is_firm: bool,
+    /// What it may have gone with.
+    may_be_lost: bool,
+    /// Whether it is held, as the disk has it; what an operator asked for since; and as the queue has it.
+    is_held: bool,
+    held_asked: Option<bool>,
+    held_now: bool,
+    /// Its sender asked for no attempt before.
+    hold_until: Option<WallTime>,
+    /// When its schedule, or its sender, ends it at the earliest.
+    ends_at: WallTime,
+    /// An operator asked for an attempt in this life: then it may be early.
+    is_hastened: bool,
     pub recipients: Vec<Rcpt>,
 }
 
@@ -110,7 +143,7 @@ impl Ledger {
     }
 
     /// A client's message is handed to the spool.
-    pub fn submitted(&mut self, offer: usize, message: &Message, bulk: &[u8]) {
+    pub fn submitted(&mut self, offer: usize, message: &Message, bulk: &[u8], durability: Durability) {
         let content = content_of(message, bulk);
         let offer = &mut self.offers[offer];
         assert!(offer.is_end_sent, "P6: a message was taken before its end was sent");
@@ -118,11 +151,11 @@ impl Ledger {
         let recipients: Vec<_> = message.envelope.recipients.iter().map(|r| r.path.as_str().to_owned()).collect();
         assert_eq!(recipients, offer.recipients, "P2: the recipients that were answered 250");
         assert!(content == offer.content, "P7: content changed on its way in");
-        self.enter(message, content);
+        self.enter(message, content, durability);
         self.count("submitted");
     }
 
-    fn enter(&mut self, message: &Message, content: Vec<u8>) {
+    fn enter(&mut self, message: &Message, content: Vec<u8>, durability: Durability) {
         let recipients = message.envelope.recipients.iter().map(|recipient| Rcpt {
             path: recipient.path.as_str().to_owned(),
             notify: recipient.notify_effective(),
@@ -137,6 +170,15 @@ impl Ledger {
             sender: message.envelope.reverse_path.as_str().to_owned(),
             life: self.life,
             found_in: 0,
+            durability,
+            is_firm: durability == Durability::Durable,
+            may_be_lost: false,
+            is_held: false,
+            held_asked: None,
+            held_now: false,
+            hold_until: message.envelope.mail.hold_until,
+            ends_at: ends_at(message),
+            is_hastened: false,
             recipients: recipients.collect(),
         };
         assert!(self.mails.insert(message.id, mail).is_none(), "the id {} was given twice", message.id);
@@ -166,8 +208,46 @@ impl Ledger {
                 mail.state = State::Accepted;
             }
             Record::Status(record) => self.happened(record),
-            _ => {}
+            Record::Hold { message, .. } => self.held(*message, true),
+            Record::Release { message, .. } => self.held(*message, false),
+            Record::Fact { .. } => {}
         }
+    }
+
+    fn held(&mut self, id: MessageId, held: bool) {
+        let mail = self.mails.get_mut(&id).expect("a known message");
+        if mail.held_asked.is_some() {
+            mail.is_firm = true; // an operator's word is durable, and brings the message along
+            mail.held_asked = None;
+        }
+        mail.is_held = held;
+    }
+
+    /// An operator asks for a hold, or for its end.
+    pub fn asks(&mut self, id: MessageId, held: bool) {
+        self.mails.get_mut(&id).expect("a known message").held_asked = Some(held);
+        self.count(if held { "holds" } else { "releases" });
+    }
+
+    /// The queue has been told of it.
+    pub fn is_told(&mut self, id: MessageId, held: bool) {
+        self.mails.get_mut(&id).expect("a known message").held_now = held;
+    }
+
+    /// An operator wants an attempt now.
+    pub fn hastened(&mut self, id: MessageId) {
+        self.mails.get_mut(&id).expect("a known message").is_hastened = true;
+        self.count("retries");
+    }
+
+    /// Some message that may be queued.
+    pub fn any(&self, roll: u64) -> Option<MessageId> {
+        let is_open = |mail: &Mail| {
+            let waits = |rcpt: &Rcpt| matches!(rcpt.standing, Standing::Waits(_));
+            mail.state == State::Accepted && mail.recipients.iter().any(waits)
+        };
+        let open: Vec<_> = self.mails.iter().filter(|(_, mail)| is_open(mail)).map(|(id, _)| *id).collect();
+        open.get((roll % (open.len() as u64).max(1)) as usize).copied()
     }
 
     fn happened(&mut self, record: &StatusRecord) {
@@ -176,6 +256,9 @@ impl Ledger {
         assert!(matches!(rcpt.standing, Standing::Waits(_)), "P4: two terminal states");
         assert_eq!(intended.standing, standing(&record.status));
         rcpt.standing = intended.standing;
+        let mail = self.mails.get_mut(&record.message).expect("a known message");
+        // What is final may stay in memory; anything else is durable, and so is the message then.
+        mail.is_firm |= !record.status.is_final() || mail.durability == Durability::Process;
     }
 
     fn rcpt_mut(&mut self, id: MessageId, at: usize) -> &mut Rcpt {
@@ -187,13 +270,18 @@ impl Ledger {
     pub fn attempted(&mut self, id: MessageId, at: usize, now: WallTime) {
         let life = self.life;
         self.count("attempts");
-        assert_eq!(self.mails[&id].state, State::Accepted, "P6: {id} is sent");
+        let mail = &self.mails[&id];
+        assert_eq!(mail.state, State::Accepted, "P6: {id} is sent");
+        assert!(!mail.held_now, "{id} is held by an operator and tried");
+        let is_early = mail.hold_until.is_some_and(|until| now.0 + 2 < until.0);
+        assert!(!is_early || mail.is_hastened, "P12: {id} is tried before its sender's time {:?}", mail.hold_until);
+        let is_hastened = mail.is_hastened;
         let rcpt = self.rcpt_mut(id, at);
         let Standing::Waits(facts) = rcpt.standing else { panic!("P4: {id} {at} is final and tried again") };
         assert!(rcpt.intended.is_none(), "{id} {at} is tried while its outcome is being written");
         assert!(rcpt.tried_in != Some(life), "{id} {at} is tried twice at once");
         let until = facts.until.unwrap_or_default();
-        assert!(now.0 + 2 >= until.0, "P12: {id} {at} is tried {} ms early", until.0 - now.0);
+        assert!(is_hastened || now.0 + 2 >= until.0, "P12: {id} {at} is tried {} ms early", until.0 - now.0);
         rcpt.tried_in = Some(life);
     }
 
@@ -238,8 +326,13 @@ impl Ledger {
         for record in records {
             let Record::Status(record) = record else { continue };
             let at = record.recipient.0;
-            sender = self.mails[&record.message].sender.clone();
+            let mail = &self.mails[&record.message];
+            sender = mail.sender.clone();
             let new = standing(&record.status);
+            if matches!(record.status, Status::Expired { .. }) && !sender.is_empty() {
+                assert!(record.at.0 + 2 >= mail.ends_at.0, "P15: {} expires before its time", record.message);
+                *self.counts.entry("expired").or_default() += 1;
+            }
             let rcpt = self.rcpt_mut(record.message, at as usize);
             rcpt.tried_in = None;
             assert!(rcpt.intended.is_none(), "two frames about one recipient");
@@ -250,6 +343,7 @@ impl Ledger {
                     (grown && rcpt.notify.delay).then_some("delayed")
                 }
                 Standing::Failed => rcpt.notify.failure.then_some("failed"),
+                Standing::Removed => None,
                 Standing::Delivered => (rcpt.notify.success && owes_success(at)).then_some("relayed"),
             };
             wanted.extend(action.map(|action| format!("{action} {}", rcpt.path)));
@@ -265,7 +359,7 @@ impl Ledger {
             assert_eq!(report.envelope.recipients.len(), 1);
             assert_eq!(report.envelope.recipients[0].path.as_str(), sender);
             let content = content_of(report, b"");
-            self.enter(report, content);
+            self.enter(report, content, Durability::Durable);
             self.count("reports");
         }
     }
@@ -275,10 +369,24 @@ impl Ledger {
         self.rcpt_mut(id, at).tried_in = None;
     }
 
-    /// The process is gone.
-    pub fn crashed(&mut self) {
+    /// The process is gone, and this with it.
+    pub fn ended(&mut self, loss: Loss) {
         self.life += 1;
-        self.count("lives");
+        self.count(match loss {
+            Loss::Nothing => "stops",
+            Loss::Memory => "kills",
+            Loss::Cache => "power cuts",
+        });
+        for mail in self.mails.values_mut() {
+            mail.held_now = false;
+            mail.is_hastened = false;
+            mail.may_be_lost |= !mail.is_firm
+                && match mail.durability {
+                    Durability::Durable => false,
+                    Durability::Process => loss == Loss::Cache,
+                    Durability::Memory => loss != Loss::Nothing,
+                };
+        }
     }
 
     /// Recovery has found a message: it is entered into the queue and may be tried at once.
@@ -288,6 +396,14 @@ impl Ledger {
         assert!(mail.life < life, "{id} is of this life");
         assert!(mail.found_in != life, "{id} was recovered twice");
         mail.found_in = life;
+        (mail.is_firm, mail.may_be_lost) = (true, false);
+        assert!(
+            one.is_held == mail.is_held || mail.held_asked == Some(one.is_held),
+            "{id}: held is {} and was said to be {}",
+            one.is_held,
+            mail.is_held
+        );
+        (mail.is_held, mail.held_asked, mail.held_now) = (one.is_held, None, one.is_held);
         assert_eq!(one.recipients_total as usize, mail.recipients.len(), "P2: {id} has not all its recipients");
         match mail.state {
             State::Accepted => {}
@@ -295,7 +411,9 @@ impl Ledger {
                 assert_eq!(one.recipients.len(), mail.recipients.len(), "P2: {id} came back in part");
                 mail.state = State::Accepted;
             }
+            State::Damaged => return,
             State::Refused | State::Absent => panic!("P6: {id} was refused and is there"),
+            State::Lost => panic!("{id} was gone and is there again"),
         }
         for (at, rcpt) in mail.recipients.iter_mut().enumerate() {
             settle(id, at, rcpt, Some(one), &mut self.happened);
@@ -307,13 +425,17 @@ impl Ledger {
         let life = self.life;
         for (id, mail) in self.mails.iter_mut().filter(|(_, mail)| mail.life < life && mail.found_in != life) {
             match mail.state {
+                State::Accepted if mail.may_be_lost => {
+                    mail.state = State::Lost;
+                    *self.counts.entry("given up").or_default() += 1;
+                }
                 State::Accepted => {
                     for (at, rcpt) in mail.recipients.iter_mut().enumerate() {
                         settle(*id, at, rcpt, None, &mut self.happened);
                     }
                 }
                 State::Submitted | State::Doubtful => mail.state = State::Absent,
-                State::Refused | State::Absent => {}
+                State::Refused | State::Absent | State::Lost | State::Damaged => {}
             }
         }
         for (report, happened) in self.happened.drain() {
@@ -328,6 +450,9 @@ impl Ledger {
         for (id, mail) in &self.mails {
             assert_ne!(mail.state, State::Submitted, "{id} is open");
             for rcpt in &mail.recipients {
+                if matches!(mail.state, State::Lost | State::Damaged) {
+                    continue;
+                }
                 if mail.state != State::Accepted {
                     assert!(rcpt.taken.is_empty(), "P6: {id} was delivered");
                     continue;
@@ -337,6 +462,7 @@ impl Ledger {
                     Standing::Waits(_) => panic!("P3: {id} to {} is neither delivered nor failed", rcpt.path),
                     Standing::Delivered => "delivered",
                     Standing::Failed => "failed",
+                    Standing::Removed => "removed",
                 };
                 *sums.entry(key).or_default() += 1;
                 if rcpt.standing == Standing::Delivered {
@@ -385,12 +511,21 @@ fn settle(
     }
 }
 
+/// When a message may be given up: at the end of its schedule, or when its sender's time is over.
+fn ends_at(message: &Message) -> WallTime {
+    let by = message.envelope.mail.deliver_by.filter(|by| by.mode == DeliverByMode::Return).map(|by| by.deadline);
+    let begin = message.envelope.mail.hold_until.unwrap_or_default().max(message.received.at);
+    let end = begin + super::node::EXPIRE;
+    by.map_or(end, |by| by.min(end))
+}
+
 fn standing(status: &Status) -> Standing {
     match status {
         Status::Deferred { until, attempts, delay_notices, .. } => {
             Standing::Waits(Facts { until: Some(*until), attempts: *attempts, delay_notices: *delay_notices })
         }
         Status::Delivered { .. } => Standing::Delivered,
+        Status::Removed => Standing::Removed,
         _ => Standing::Failed,
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use posthaste::base::{Monotonic, Now, RecipientIndex, ShardId};
+use posthaste::base::{MessageId, Monotonic, Now, RecipientIndex, ShardId};
 use posthaste::limits::{Item, KeyMaker, Limits};
 use posthaste::mail::{Diagnostic, ErrorKind, Outcome, Reply, Scope, Source, Status};
 use posthaste::queue::{DueMessage, LaneKey, RecipientSet};
@@ -24,7 +24,9 @@ use posthaste::smtp::client::{
 use posthaste::smtp::stuff::Stuffer;
 use posthaste::spool::sim::SimDisk;
 use posthaste::spool::storage::Storage as _;
-use posthaste::spool::{Body, Durability, Health, Message, ReadError, Record, Recovery, RecoveryEvent, Spool};
+use posthaste::spool::{
+    Body, CommitError, Durability, Health, Message, ReadError, Record, Recovery, RecoveryEvent, Spool,
+};
 
 use super::peer::{Heard, Peer};
 use super::story::{Story, note};
@@ -34,6 +36,17 @@ pub const LANE_CONNECTIONS_MAX: u32 = 3;
 /// How long a connection idles.
 const IDLE: Duration = Duration::from_secs(4);
 const READS_MAX: usize = 8;
+/// How long a message is tried.
+pub const EXPIRE: Duration = Duration::from_secs(100);
+
+/// What an operator can do to a message.
+#[derive(Debug, Clone, Copy)]
+pub enum Action {
+    Hold,
+    Release,
+    Retry,
+    Remove,
+}
 
 /// All shards of one life of the process.
 pub struct Fleet {
@@ -56,6 +69,7 @@ pub struct Node {
     idle: RefCell<HashMap<LaneKey, Vec<Link>>>,
     reads: Cell<usize>,
     is_rung: Cell<bool>,
+    is_stopping: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     report: report::Settings,
 }
@@ -107,7 +121,7 @@ fn schedules() -> Settings {
             schedule.end = End::Attempts(10);
         } else {
             schedule.notify = seconds(&[20, 60]);
-            schedule.end = End::Expire(Duration::from_secs(100));
+            schedule.end = End::Expire(EXPIRE);
         }
     }
     settings
@@ -177,6 +191,7 @@ impl Node {
             idle: RefCell::default(),
             reads: Cell::new(0),
             is_rung: Cell::new(true),
+            is_stopping: Cell::new(false),
             waker: RefCell::default(),
             report: report::Settings::default(),
         });
@@ -300,7 +315,9 @@ impl Node {
     fn turn(self: &Rc<Self>) -> bool {
         let now = self.now();
         let is_sick = self.spool.health() == Health::Sick;
-        self.scheduler.borrow_mut().pause(is_sick.then_some(Pause::SpoolSick));
+        if !self.is_stopping.get() {
+            self.scheduler.borrow_mut().pause(is_sick.then_some(Pause::SpoolSick));
+        }
         let more = !self.scheduler.borrow_mut().turn(self.story.next(), now);
         while self.reads.get() < READS_MAX {
             let Some(due) = self.scheduler.borrow_mut().next_due(now) else { break };
@@ -436,9 +453,63 @@ impl Node {
         self.story.ledger.borrow_mut().intends(&frame.records, &owes);
         match self.spool.commit(frame.records, Durability::Durable).await {
             Ok(()) => drop(self.scheduler.borrow_mut().applied(completion, self.now())),
+            Err(CommitError::Closing) if self.is_stopping.get() => {}
             Err(error) => panic!("outcomes are never refused: {error}"),
         }
         self.ring();
+    }
+
+    /// What an operator does, as `shard::operator` does it.
+    pub async fn operate(self: &Rc<Self>, id: MessageId, what: Action) {
+        let at = self.now().wall;
+        let ledger = || self.story.ledger.borrow_mut();
+        match what {
+            Action::Retry => {
+                ledger().hastened(id);
+                self.scheduler.borrow_mut().end_rests(self.now());
+                self.scheduler.borrow_mut().retry(id, self.now());
+            }
+            Action::Hold => {
+                ledger().asks(id, true);
+                let written = self.spool.commit(vec![Record::Hold { message: id, at }], Durability::Durable).await;
+                if written.is_ok() && self.scheduler.borrow_mut().hold(id) {
+                    ledger().is_told(id, true);
+                }
+            }
+            Action::Release => {
+                ledger().asks(id, false);
+                let written = self.spool.commit(vec![Record::Release { message: id, at }], Durability::Durable).await;
+                if written.is_ok() {
+                    ledger().is_told(id, false);
+                    self.scheduler.borrow_mut().release(id, self.now());
+                }
+            }
+            Action::Remove => {
+                let completion = self.scheduler.borrow_mut().remove(id, None, self.now());
+                let Some(completion) = completion else { return };
+                let message = self.spool.read(id).await.ok().map(|stored| stored.message);
+                self.record(message, completion, OwedReports::new()).await;
+            }
+        }
+        self.ring();
+    }
+
+    /// A stop in order, as `shard` does it: attempts end, what is in memory only is written, all is closed.
+    pub async fn stop(self: &Rc<Self>) {
+        self.is_stopping.set(true);
+        self.scheduler.borrow_mut().pause(Some(Pause::Shutdown));
+        for _ in 0..200 {
+            if self.scheduler.borrow().attempts_under_way() == 0 {
+                break;
+            }
+            self.disk.sleep(Duration::from_millis(50)).await;
+        }
+        let at = self.now().wall;
+        for message in self.spool.in_memory_only() {
+            let written = self.spool.commit(vec![Record::Release { message, at }], Durability::Process).await;
+            assert!(written.is_ok(), "{message} cannot be written out: {written:?}");
+        }
+        self.spool.clone().close().await;
     }
 
     async fn deliver(self: &Rc<Self>, attempt: &Attempt<Rc<Message>>) -> Done {

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use posthaste::base::WallTime;
+use posthaste::spool::Durability;
 use posthaste::spool::sim::{Random, SimDisk};
 
 use super::ledger::Ledger;
@@ -16,6 +17,8 @@ pub struct Story {
     pub ledger: RefCell<Ledger>,
     pub disk: RefCell<SimDisk>,
     kind: Cell<bool>,
+    /// Some listeners promise less than `durable`.
+    is_weak: bool,
     /// The next hops' habits differ from story to story.
     salt: u64,
     /// Connections that are open, by domain.
@@ -25,12 +28,13 @@ pub struct Story {
 impl Story {
     pub fn new(seed: u64, disk: SimDisk) -> Story {
         let mut random = Random::new(seed);
-        let salt = random.next();
+        let (salt, is_weak) = (random.next(), random.one_in(3));
         Story {
             random: RefCell::new(random),
             ledger: RefCell::default(),
             disk: RefCell::new(disk),
             kind: Cell::new(false),
+            is_weak,
             salt,
             open: RefCell::default(),
         }
@@ -50,6 +54,12 @@ impl Story {
 
     pub fn wall(&self) -> WallTime {
         WallTime(EPOCH_MS + self.disk.borrow().now().as_millis() as u64)
+    }
+
+    /// The durability mode of one listener.
+    pub fn durability(&self) -> Durability {
+        let modes = [Durability::Durable, Durability::Process, Durability::Memory];
+        if self.is_weak { modes[self.below(3) as usize] } else { Durability::Durable }
     }
 
     /// From now on next hops do what they should.
