@@ -38,7 +38,7 @@ use story::{Story, note};
 const LIVES: u64 = 3;
 const SPACE: u64 = 64 << 20;
 /// What at least one of many stories must have had, or nothing was proven about it.
-const WANTED: [&str; 17] = [
+const WANTED: [&str; 19] = [
     "acknowledged",
     "refused",
     "full",
@@ -52,6 +52,8 @@ const WANTED: [&str; 17] = [
     "releases",
     "retries",
     "given up",
+    "damage",
+    "damaged reads",
     "stops",
     "kills",
     "power cuts",
@@ -167,6 +169,12 @@ async fn finish(story: &Rc<Story>, disk: &SimDisk, nodes: &[Rc<Node>]) {
         }
     }
     for _ in 0..240 {
+        let damaged = story.ledger.borrow().damaged();
+        for node in nodes {
+            for id in damaged.iter().filter(|id| node.scheduler.borrow().queue().contains(**id)).collect::<Vec<_>>() {
+                node.operate(*id, Action::Remove).await; // what is damaged stays until somebody removes it
+            }
+        }
         if nodes.iter().all(|node| node.scheduler.borrow().queue().is_empty()) {
             break;
         }
@@ -176,6 +184,20 @@ async fn finish(story: &Rc<Story>, disk: &SimDisk, nodes: &[Rc<Node>]) {
         note(|| node.describe());
     }
     story.ledger.borrow_mut().closed();
+}
+
+/// A bit of a message rots, wherever it is on the disk.
+fn damage(story: &Story, disk: &SimDisk) {
+    let roll = story.next();
+    let Some(mark) = story.ledger.borrow_mut().damage(roll) else { return };
+    note(|| format!("damage to {}", String::from_utf8_lossy(&mark)));
+    for path in disk.files() {
+        let bytes = disk.read_file(&path);
+        for at in memchr::memmem::find_iter(&bytes, &mark) {
+            let at = at + story.below(mark.len() as u64) as usize;
+            disk.corrupt(&path, at as u64, &[bytes[at] ^ 1 << story.below(8)]);
+        }
+    }
 }
 
 fn tell(seed: u64) -> BTreeMap<&'static str, u64> {
@@ -216,6 +238,9 @@ fn tell(seed: u64) -> BTreeMap<&'static str, u64> {
         story.open.borrow_mut().clear();
         note(|| format!("ended: {ended:?} at {:?}, lost: {loss:?}", disk.now()));
         let disk = disk.restart(crash);
+        if !is_last && story.one_in(10) {
+            damage(&story, &disk);
+        }
         *story.disk.borrow_mut() = disk;
     }
     story.ledger.borrow().counts.clone()

@@ -374,12 +374,15 @@ impl<C: Clone, P> Queue<C, P> {
         })
     }
 
-    /// How long ago the message of `group` was accepted, and its DELIVERBY deadline in monotonic microseconds.
+    /// How long ago the message of `group` was accepted, or released at the time its sender named (RFC 4865: what is
+    /// held is not late), and its DELIVERBY deadline in monotonic microseconds.
     pub fn age_and_deadline(&self, group: GroupId, now: Now) -> (Duration, Option<(DeliverBy, i64)>) {
         let message = self.groups.0.get(group.0).message;
         let entry = self.entries.get(message);
-        let extra = if entry.has_extra { self.extras.get(&message).and_then(|extra| extra.deliver_by) } else { None };
-        (age(entry.born, now), extra)
+        let extra = if entry.has_extra { self.extras.get(&message) } else { None };
+        let released = extra.and_then(|extra| extra.hold_until).map(|until| now.micros_of(until));
+        let born = released.map_or(entry.born, |released| entry.born.max(released));
+        (age(born, now), extra.and_then(|extra| extra.deliver_by))
     }
 
     /// The content of a group's message, if it is still in memory.

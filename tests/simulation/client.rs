@@ -1,6 +1,7 @@
 //! Clients that bring mail: pipelined, cut into pieces anywhere, gone in the middle; through the server machine.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,7 +33,13 @@ fn write_message(story: &Story, script: &mut Script, in_chunks: bool) {
     let n = story.ledger.borrow().offers.len();
     let sender = if story.one_in(8) { String::new() } else { format!("s{n}@origin.test") };
     let ret = ["", " RET=FULL", " RET=HDRS"][story.below(3) as usize];
-    script.text.extend_from_slice(format!("MAIL FROM:<{sender}>{ret}\r\n").as_bytes());
+    let when = match story.below(16) {
+        0 => format!(" HOLDFOR={}", 1 + story.below(30)),
+        1 => format!(" BY={};R", 1 + story.below(40)),
+        2 => format!(" BY={};N", story.below(40)),
+        _ => String::new(),
+    };
+    script.text.extend_from_slice(format!("MAIL FROM:<{sender}>{ret}{when}\r\n").as_bytes());
     let mut recipients = Vec::new();
     for at in 0..1 + story.below(if story.one_in(4) { 12 } else { 3 }) {
         let user = ["u", "u", "u", "bad", "no"][story.below(if at == 0 { 4 } else { 5 }) as usize];
@@ -77,8 +84,9 @@ fn write_message(story: &Story, script: &mut Script, in_chunks: bool) {
     story.ledger.borrow_mut().offers.push(Offer { recipients, content, is_end_sent: false, is_taken: false });
 }
 
-fn script(story: &Story) -> Script {
-    let mut script = Script { text: b"EHLO client.test\r\n".to_vec(), ends: Vec::new() };
+fn script(story: &Story, protocol: Protocol) -> Script {
+    let hello: &[u8] = if protocol == Protocol::Lmtp { b"LHLO client.test\r\n" } else { b"EHLO client.test\r\n" };
+    let mut script = Script { text: hello.to_vec(), ends: Vec::new() };
     let in_chunks = story.one_in(3);
     for _ in 0..1 + story.below(3) {
         write_message(story, &mut script, in_chunks);
@@ -98,15 +106,18 @@ struct Session {
     done: Results,
     pending: usize,
     heard: Vec<u8>,
+    /// How often each message was acknowledged.
+    acknowledged: BTreeMap<MessageId, usize>,
 }
 
 /// One client from its connection to its end, which may come anywhere.
 pub async fn bring(node: Rc<Node>) {
     let story = node.story.clone();
-    let script = script(&story);
+    let protocol = if story.one_in(4) { Protocol::Lmtp } else { Protocol::Smtp };
+    let script = script(&story, protocol);
     let remote: SocketAddr = "192.0.2.1:4000".parse().expect("an address");
     let local: SocketAddr = "192.0.2.2:25".parse().expect("an address");
-    let client = Client::new(Rc::from("smtp"), Protocol::Smtp, remote, local);
+    let client = Client::new(Rc::from(protocol.as_str()), protocol, remote, local);
     let rules = Rules { rcpt_errors_wait: Duration::ZERO, rcpt_errors_max: 1000, ..Rules::default() };
     let mut session = Session {
         durability: story.durability(),
@@ -117,6 +128,7 @@ pub async fn bring(node: Rc<Node>) {
         done: Results::default(),
         pending: 0,
         heard: Vec::new(),
+        acknowledged: BTreeMap::new(),
     };
     let end = if story.one_in(3) { story.below(script.text.len() as u64) as usize } else { script.text.len() };
     let pace = [usize::MAX, 5000, 300, 20][story.below(4) as usize].max(script.text.len() / 60);
@@ -141,6 +153,11 @@ pub async fn bring(node: Rc<Node>) {
     }
     while session.pending > 0 {
         session.settle().await;
+    }
+    for (id, count) in session.acknowledged {
+        let recipients = story.ledger.borrow().mails[&id].recipients.len();
+        let wanted = if protocol == Protocol::Lmtp { recipients } else { 1 };
+        assert_eq!(count, wanted, "{id}: replies to the end of its data");
     }
 }
 
@@ -304,6 +321,7 @@ impl Session {
                 assert!(line.starts_with("250 "), "{line}");
                 let id: MessageId = id.trim().trim_end_matches('.').parse().expect("an id");
                 self.node.story.ledger.borrow_mut().acknowledged(id);
+                *self.acknowledged.entry(id).or_default() += 1;
             }
         }
     }
@@ -321,7 +339,13 @@ fn answer(question: Question<'_>) -> Answer {
     match question {
         Question::Connect => Answer { text: Some("mx.test ESMTP".into()), ..Answer::accept() },
         Question::Ehlo(_) => {
-            let extensions = Extensions { dsn: true, size_bytes_max: 1_000_000, ..Extensions::default() };
+            let extensions = Extensions {
+                dsn: true,
+                size_bytes_max: 1_000_000,
+                future_release_max: Some(Duration::from_secs(100)),
+                deliver_by_max: Some(Duration::from_secs(100)),
+                ..Extensions::default()
+            };
             Answer { offers: Some(Box::new(Offers { hostname: "mx.test".into(), extensions })), ..Answer::accept() }
         }
         Question::Rcpt(_, rcpt) if rcpt.path.as_str().starts_with("no") => {

@@ -2,6 +2,7 @@
 //! promises are checked here, at the moment they could be broken.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use posthaste::base::{MessageId, WallTime};
 use posthaste::mail::{DeliverByMode, Notify, Status, StatusRecord};
@@ -99,6 +100,7 @@ pub struct Mail {
     held_now: bool,
     /// Its sender asked for no attempt before.
     hold_until: Option<WallTime>,
+    hold: Duration,
     /// When its schedule, or its sender, ends it at the earliest.
     ends_at: WallTime,
     /// An operator asked for an attempt in this life: then it may be early.
@@ -122,6 +124,8 @@ pub struct Ledger {
     pub life: u32,
     /// Whether frames that were being written at the crash are there, by the report in them.
     happened: HashMap<MessageId, bool>,
+    /// The message that was damaged and of which neither recovery nor a reader has said so.
+    pub unnamed: Option<MessageId>,
     pub counts: BTreeMap<&'static str, u64>,
 }
 
@@ -177,6 +181,7 @@ impl Ledger {
             held_asked: None,
             held_now: false,
             hold_until: message.envelope.mail.hold_until,
+            hold: message.envelope.mail.hold_until.unwrap_or_default().since(message.received.at),
             ends_at: ends_at(message),
             is_hastened: false,
             recipients: recipients.collect(),
@@ -236,7 +241,10 @@ impl Ledger {
 
     /// An operator wants an attempt now.
     pub fn hastened(&mut self, id: MessageId) {
-        self.mails.get_mut(&id).expect("a known message").is_hastened = true;
+        let mail = self.mails.get_mut(&id).expect("a known message");
+        mail.is_hastened = true;
+        // Its sender's time does not count any more, so that its schedule began at its receipt.
+        mail.ends_at = mail.ends_at - std::mem::take(&mut mail.hold);
         self.count("retries");
     }
 
@@ -344,7 +352,10 @@ impl Ledger {
                 }
                 Standing::Failed => rcpt.notify.failure.then_some("failed"),
                 Standing::Removed => None,
-                Standing::Delivered => (rcpt.notify.success && owes_success(at)).then_some("relayed"),
+                Standing::Delivered => match rcpt.path.ends_with(super::peer::LMTP_DOMAIN) {
+                    true => (rcpt.notify.success && owes_success(at)).then_some("delivered"),
+                    false => (rcpt.notify.success && owes_success(at)).then_some("relayed"),
+                },
             };
             wanted.extend(action.map(|action| format!("{action} {}", rcpt.path)));
             rcpt.intended = Some(Intended { standing: new, report });
@@ -367,6 +378,34 @@ impl Ledger {
     /// An attempt ended and nothing has to be written about this recipient.
     pub fn untried(&mut self, id: MessageId, at: usize) {
         self.rcpt_mut(id, at).tried_in = None;
+    }
+
+    /// Somebody damages a record on disk: a message that waits, and the reports that quote it. Gives what they all have in them.
+    pub fn damage(&mut self, roll: u64) -> Option<Vec<u8>> {
+        let id = self.any(roll)?;
+        let text = String::from_utf8_lossy(&self.mails[&id].content).into_owned();
+        let (_, rest) = text.split_once("X-Sim: ")?;
+        let mark = format!("X-Sim: {};", rest.split_once(';')?.0).into_bytes();
+        let mail = &self.mails[&id];
+        // It may be over, or gone with a crash: then nobody needs to meet the damage.
+        let is_certain = !mail.may_be_lost && mail.recipients.iter().all(|rcpt| rcpt.intended.is_none());
+        self.unnamed = is_certain.then_some(id);
+        for mail in self.mails.values_mut() {
+            if mail.content.windows(mark.len()).any(|part| part == mark) {
+                mail.state = State::Damaged;
+                mail.recipients.iter_mut().for_each(|rcpt| {
+                    rcpt.intended = None;
+                    rcpt.standing = Standing::Waits(Facts::default());
+                });
+            }
+        }
+        self.count("damage");
+        Some(mark)
+    }
+
+    /// The messages that an operator will have to remove.
+    pub fn damaged(&self) -> Vec<MessageId> {
+        self.mails.iter().filter(|(_, mail)| mail.state == State::Damaged).map(|(id, _)| *id).collect()
     }
 
     /// The process is gone, and this with it.
@@ -438,6 +477,8 @@ impl Ledger {
                 State::Refused | State::Absent | State::Lost | State::Damaged => {}
             }
         }
+        let hidden = self.unnamed.filter(|id| self.mails[id].found_in != life);
+        assert!(hidden.is_none(), "P13: {hidden:?} is damaged and gone, and nobody says so");
         for (report, happened) in self.happened.drain() {
             let is_there = self.mails[&report].found_in == life;
             assert!(happened == is_there || is_damaged, "P9: the report {report} and its cause are apart");

@@ -254,6 +254,7 @@ impl Node {
                 RecoveryEvent::Damaged(damage) => {
                     note(|| format!("{damage}"));
                     is_damaged |= damage.kind != posthaste::spool::DamageKind::Torn;
+                    self.story.ledger.borrow_mut().unnamed = None;
                 }
                 RecoveryEvent::Complete(_) => {}
                 RecoveryEvent::Failed(stream, error) => panic!("stream {stream}: {error}"),
@@ -408,7 +409,13 @@ impl Node {
                 Ok(stored) => node.place(&due, &stored.message, &stored.statuses),
                 Err(error) => {
                     assert!(!matches!(error, ReadError::NotFound(_)), "{error}");
-                    node.disk.sleep(Duration::from_millis(200)).await;
+                    if let ReadError::Damaged(id) = error {
+                        node.scheduler.borrow_mut().hold(id);
+                        node.story.ledger.borrow_mut().count("damaged reads");
+                        assert!(node.story.ledger.borrow().damaged().contains(&id), "{error}");
+                    } else {
+                        node.disk.sleep(Duration::from_millis(200)).await;
+                    }
                     let none = node.scheduler.borrow_mut().route(&due, Vec::new(), node.story.next(), node.now());
                     assert!(none.is_none());
                 }
@@ -593,7 +600,7 @@ impl Node {
             return Err(Outcome::Deferred(Diagnostic::local(ErrorKind::Connection, Scope::Host, reply)));
         };
         let options = Options {
-            protocol: Protocol::Smtp,
+            protocol: if peer.is_lmtp() { Protocol::Lmtp } else { Protocol::Smtp },
             hello: "mx.test".into(),
             starttls: StartTls::Disable,
             implicit_tls: false,

@@ -17,6 +17,9 @@ pub enum Heard {
     Reset,
 }
 
+/// The domain whose next hop speaks LMTP.
+pub const LMTP_DOMAIN: &str = "c.test";
+
 #[derive(Debug, Clone, Copy)]
 enum Mode {
     Commands,
@@ -126,13 +129,17 @@ impl Peer {
         let verb = upper.split([' ', ':']).next().unwrap_or_default();
         let path = line.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(path, _)| path.to_owned());
         match verb {
-            "EHLO" => {
+            "EHLO" if self.is_lmtp() => vec![said("500 5.5.1 LHLO\r\n")],
+            "EHLO" | "LHLO" => {
                 let mut text = "250-mx.test\r\n250-8BITMIME\r\n250-SIZE 10000000\r\n".to_owned();
                 let kind = self.domain.len() + usize::from(self.domain.as_bytes()[0]);
                 for (at, name) in ["PIPELINING", "CHUNKING", "DSN"].iter().enumerate() {
                     if kind & (1 << at) != 0 && (*name != "DSN" || self.domain == "d.test") {
                         text.push_str(&format!("250-{name}\r\n"));
                     }
+                }
+                if kind & 1 != 0 {
+                    text.push_str("250-DELIVERBY 5\r\n");
                 }
                 vec![said(text + "250 ENHANCEDSTATUSCODES\r\n")]
             }
@@ -206,6 +213,9 @@ impl Peer {
             _ => {}
         }
         let id = self.sending.expect("the test says what it sends");
+        if self.is_lmtp() {
+            return self.end_of_data_each(story, id, &rcpts);
+        }
         for rcpt in &rcpts {
             story.ledger.borrow_mut().taken(id, rcpt, &self.content);
         }
@@ -216,6 +226,37 @@ impl Peer {
             8 => vec![Heard::Said("250 2.0.0 slowly\r\n".into(), Duration::from_secs(2))],
             _ => vec![said("250 2.0.0 taken\r\n")],
         }
+    }
+}
+
+impl Peer {
+    /// One domain is served by LMTP.
+    pub fn is_lmtp(&self) -> bool {
+        self.domain == LMTP_DOMAIN
+    }
+
+    /// LMTP: each recipient has its own fate and its own reply (RFC 2033 §4.2).
+    fn end_of_data_each(&mut self, story: &Story, id: MessageId, rcpts: &[String]) -> Vec<Heard> {
+        let mut heard = Vec::new();
+        for rcpt in rcpts {
+            match story.mishap(16) {
+                0 => heard.push(said("452 4.2.2 full\r\n")),
+                1 => heard.push(said("552 5.2.2 full for ever\r\n")),
+                2 => {
+                    heard.append(&mut self.end(Heard::Reset)); // the others were not taken
+                    return heard;
+                }
+                fate => {
+                    story.ledger.borrow_mut().taken(id, rcpt, &self.content);
+                    if fate == 3 {
+                        heard.append(&mut self.end(Heard::Closed)); // taken, and the answer is lost
+                        return heard;
+                    }
+                    heard.push(said("250 2.1.5 taken\r\n"));
+                }
+            }
+        }
+        heard
     }
 }
 

@@ -327,6 +327,19 @@ fn a_deadline_of_the_sender_ends_or_reports() {
 }
 
 #[test]
+fn what_its_sender_held_is_not_late_when_it_is_released() {
+    let mut one = One::new();
+    let until = one.now.wall + S(30 * 86_400);
+    one.accept(1, "a.test", |arrival| arrival.hold_until = Some(until));
+    one.pass(S(30 * 86_400 + 1));
+    one.route("a.test", Vec::new());
+    let attempt = one.attempt().expect("its time has come");
+    let completion = one.end(&attempt, &deferred(Scope::Recipient));
+    assert!(completion.notices.is_empty(), "neither expired nor delayed: {:?}", completion.notices);
+    assert!(one.scheduler.applied(completion, one.now).is_none());
+}
+
+#[test]
 fn recipients_are_split_where_the_peer_takes_few() {
     let mut one = One::new();
     one.accept(5, "a.test", |_| {});
