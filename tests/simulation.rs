@@ -15,6 +15,8 @@ mod client;
 mod ledger;
 #[path = "simulation/node.rs"]
 mod node;
+#[path = "simulation/operator.rs"]
+mod operator;
 #[path = "simulation/peer.rs"]
 mod peer;
 #[path = "simulation/story.rs"]
@@ -32,7 +34,8 @@ use posthaste::spool::storage::Storage as _;
 use posthaste::spool::{Settings, Spool};
 
 use ledger::Loss;
-use node::{Action, Fleet, Node};
+use node::{Fleet, Node};
+use operator::{Action, operator};
 use story::{Story, note};
 
 const LIVES: u64 = 3;
@@ -135,26 +138,6 @@ async fn life(story: Rc<Story>, life: Life) {
         for node in &nodes {
             node.stop().await;
         }
-    }
-}
-
-/// Somebody who looks after the queue now and then, and does not know better.
-async fn operator(story: Rc<Story>, nodes: Vec<Rc<Node>>) {
-    while story.is_unkind() {
-        story.sleep(Duration::from_millis(story.below(3000))).await;
-        let roll = story.next();
-        let Some(id) = story.ledger.borrow().any(roll) else { continue };
-        let Some(node) = nodes.iter().find(|node| node.scheduler.borrow().queue().contains(id)) else { continue };
-        let what = [
-            Action::Hold,
-            Action::Hold,
-            Action::Release,
-            Action::Release,
-            Action::Retry,
-            Action::Retry,
-            Action::Remove,
-        ];
-        node.operate(id, what[story.below(7) as usize]).await;
     }
 }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use posthaste::base::{MessageId, Monotonic, Now, RecipientIndex, ShardId};
+use posthaste::base::{Monotonic, Now, RecipientIndex, ShardId};
 use posthaste::limits::{Item, KeyMaker, Limits};
 use posthaste::mail::{Diagnostic, ErrorKind, Outcome, Reply, Scope, Source, Status};
 use posthaste::queue::{DueMessage, LaneKey, RecipientSet};
@@ -39,15 +39,6 @@ const READS_MAX: usize = 8;
 /// How long a message is tried.
 pub const EXPIRE: Duration = Duration::from_secs(100);
 
-/// What an operator can do to a message.
-#[derive(Debug, Clone, Copy)]
-pub enum Action {
-    Hold,
-    Release,
-    Retry,
-    Remove,
-}
-
 /// All shards of one life of the process.
 pub struct Fleet {
     pub nodes: RefCell<Vec<Rc<Node>>>,
@@ -69,7 +60,7 @@ pub struct Node {
     idle: RefCell<HashMap<LaneKey, Vec<Link>>>,
     reads: Cell<usize>,
     is_rung: Cell<bool>,
-    is_stopping: Cell<bool>,
+    pub is_stopping: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     report: report::Settings,
 }
@@ -217,7 +208,7 @@ impl Node {
         Now { mono: Monotonic(mono), wall: self.story.wall() }
     }
 
-    fn ring(&self) {
+    pub fn ring(&self) {
         self.is_rung.set(true);
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -444,7 +435,7 @@ impl Node {
     }
 
     /// As `shard::recording` does it.
-    async fn record(self: &Rc<Self>, message: Option<Rc<Message>>, completion: Completion) {
+    pub async fn record(self: &Rc<Self>, message: Option<Rc<Message>>, completion: Completion) {
         let mut message = message;
         while message.is_none() && !completion.notices.is_empty() {
             match self.spool.read(completion.message).await {
@@ -464,59 +455,6 @@ impl Node {
             Err(error) => panic!("outcomes are never refused: {error}"),
         }
         self.ring();
-    }
-
-    /// What an operator does, as `shard::operator` does it.
-    pub async fn operate(self: &Rc<Self>, id: MessageId, what: Action) {
-        let at = self.now().wall;
-        let ledger = || self.story.ledger.borrow_mut();
-        match what {
-            Action::Retry => {
-                ledger().hastened(id);
-                self.scheduler.borrow_mut().end_rests(self.now());
-                self.scheduler.borrow_mut().retry(id, self.now());
-            }
-            Action::Hold => {
-                ledger().asks(id, true);
-                let written = self.spool.commit(vec![Record::Hold { message: id, at }], Durability::Durable).await;
-                if written.is_ok() && self.scheduler.borrow_mut().hold(id) {
-                    ledger().is_told(id, true);
-                }
-            }
-            Action::Release => {
-                ledger().asks(id, false);
-                let written = self.spool.commit(vec![Record::Release { message: id, at }], Durability::Durable).await;
-                if written.is_ok() {
-                    ledger().is_told(id, false);
-                    self.scheduler.borrow_mut().release(id, self.now());
-                }
-            }
-            Action::Remove => {
-                let completion = self.scheduler.borrow_mut().remove(id, None, self.now());
-                let Some(completion) = completion else { return };
-                let message = self.spool.read(id).await.ok().map(|stored| stored.message);
-                self.record(message, completion, OwedReports::new()).await;
-            }
-        }
-        self.ring();
-    }
-
-    /// A stop in order, as `shard` does it: attempts end, what is in memory only is written, all is closed.
-    pub async fn stop(self: &Rc<Self>) {
-        self.is_stopping.set(true);
-        self.scheduler.borrow_mut().pause(Some(Pause::Shutdown));
-        for _ in 0..200 {
-            if self.scheduler.borrow().attempts_under_way() == 0 {
-                break;
-            }
-            self.disk.sleep(Duration::from_millis(50)).await;
-        }
-        let at = self.now().wall;
-        for message in self.spool.in_memory_only() {
-            let written = self.spool.commit(vec![Record::Release { message, at }], Durability::Process).await;
-            assert!(written.is_ok(), "{message} cannot be written out: {written:?}");
-        }
-        self.spool.clone().close().await;
     }
 
     async fn deliver(self: &Rc<Self>, attempt: &Attempt<Rc<Message>>) -> Done {
