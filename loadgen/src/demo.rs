@@ -27,11 +27,11 @@ use crate::table;
 use crate::values::Span;
 
 /// The relay has this long to listen.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
 /// And this long to end in order.
-const END: Duration = Duration::from_secs(15);
+const END: Duration = Duration::from_secs(30);
 /// What is still queued has this long to arrive.
-const DRAIN_US: u64 = 30_000_000;
+const DRAIN_US: u64 = 60_000_000;
 const CONFIGURATION: &str = include_str!("demo.toml");
 
 /// Start the relay, a sink and a source on loopback for a minute, and look at the numbers

@@ -1,9 +1,9 @@
 //! Source against sink on loopback, through the real binary: every way to talk, and the audit.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::{env, fs};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_posthaste-loadgen");
 
@@ -29,13 +29,21 @@ impl Sink {
     /// On a free port; it says which.
     fn start_on(listen: &str, words: &[&str]) -> Sink {
         let mut command = Command::new(BINARY);
-        command.args(["sink", "--quiet", "--listen", listen]).args(words).stdout(Stdio::piped());
+        // Bounded, should the test never end it.
+        command.args(["sink", "--quiet", "--time", "10m", "--listen", listen]).args(words).stdout(Stdio::piped());
         let mut child = command.spawn().expect("starts");
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         out.read_line(&mut line).expect("it says where it listens");
         let address = line.split(' ').nth(3).unwrap_or_else(|| panic!("no address in {line:?}")).to_owned();
         Sink { child, out, address }
+    }
+
+    /// Ends it as an operator would.
+    fn stop(self) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).expect("it runs");
+        self.finish();
     }
 
     /// Waits until it has ended by itself.
@@ -261,12 +269,12 @@ fn a_difficult_provider_is_seen_as_one() {
     let files = Files::new();
     let (at_source, source_json) = (files.word("source"), files.word("json"));
     let (at_sink, sink_json) = (files.word("sink"), files.word("sink.json"));
-    let all = [&difficult[..], &["--ledger", &at_sink, "--json", &sink_json, "--idle-exit", "2s"]].concat();
+    let all = [&difficult[..], &["--ledger", &at_sink, "--json", &sink_json]].concat();
     let sink = Sink::start(&all);
     let words = ["-n", "500", "-s", "10", "--quiet", "--ledger", &at_source, "--json", &source_json];
     let sent = run(&[&["source", sink.address.as_str()], &words[..]].concat());
     assert!(sent.status.success(), "{}", text(&sent));
-    sink.finish();
+    sink.stop();
     let result = json(&files.path("json"));
     let totals = &result["totals"];
     assert_eq!(number(totals, "/begun"), 500);
@@ -397,4 +405,26 @@ fn the_sink_tests_itself() {
     for words in ["us of CPU per message", "0 altered, 0 doubled"] {
         assert!(text(&tested).contains(words), "{}", text(&tested));
     }
+}
+
+#[test]
+fn the_demo_ends_clean_with_all_it_started() {
+    // The relay is another package's binary: `cargo test --workspace` builds it beside ours.
+    let relay = Path::new(BINARY).with_file_name("posthaste");
+    if !relay.is_file() {
+        eprintln!("SKIPPED: no relay at {}; cargo build makes it", relay.display());
+        return;
+    }
+    let files = Files::new();
+    let folder = files.word("demo");
+    let shown = run(&["demo", "--time", "2s", "--rate", "50", "--size", "2K", "--folder", &folder]);
+    assert!(shown.status.success(), "{}", text(&shown));
+    let result = json(&files.path("demo/summary.json"));
+    assert!(number(&result, "/audit/acknowledged") > 0, "{}", text(&shown));
+    assert_eq!(number(&result, "/audit/acknowledged"), number(&result, "/audit/intact"));
+    assert_eq!(number(&result, "/audit/acknowledged"), number(&result, "/sink/first"));
+    let words = text(&shown);
+    let pid = words.split("(process ").nth(1).and_then(|rest| rest.split(')').next()).expect("it names the process");
+    assert!(!Path::new("/proc").join(pid).exists(), "the relay still runs");
+    assert!(!files.path("demo/spool").exists(), "its spool is removed");
 }

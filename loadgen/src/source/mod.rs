@@ -2,7 +2,7 @@
 //!
 //! Takes: options. Gives: a ledger of what was acknowledged and a [`crate::summary::Summary`].
 //! [`schedule`], [`search`], [`sizes`], [`content`], [`recipients`], [`reply`], [`wire`] and
-//! [`proxy`] are pure; [`session`] talks, [`shard`] holds what the sessions of a thread share,
+//! [`proxy`] are pure; [`link`] is a connection, [`session`] talks, [`shard`] holds what the sessions of a thread share,
 //! [`run`] starts and follows them.
 //!
 //! Invariants: in the open loop a message's time begins when it was due, whether or not a session was
@@ -11,6 +11,7 @@
 
 pub mod content;
 pub mod find_max;
+pub mod link;
 pub mod options;
 pub mod probe;
 pub mod proxy;

@@ -2,7 +2,7 @@
 
 use anyhow::{anyhow, bail};
 
-use super::session::{Failure, Link};
+use super::link::{Failure, Link};
 use super::settings::{Settings, TlsUse};
 use super::shard::Shard;
 use super::stats::Span;

@@ -199,10 +199,7 @@ fn tls_of(settings: &Settings) -> anyhow::Result<Option<Arc<rustls::ClientConfig
     tls::client(choice).map(Some)
 }
 
-fn probe_on_shard(
-    settings: Arc<Settings>,
-    cpu_index: usize,
-) -> anyhow::Result<Result<Greeting, super::session::Failure>> {
+fn probe_on_shard(settings: Arc<Settings>, cpu_index: usize) -> anyhow::Result<Result<Greeting, super::link::Failure>> {
     let (news, _unheard) = mpsc::channel();
     let load = Load { open: None, warm_up_us: 0, end_us: 0, messages: None, first_number: 0 };
     let given = Assignment {
@@ -290,7 +287,7 @@ impl Follow {
             self.printed += 1;
             self.in_all += sample.acknowledged;
             self.failed += sample.refused + sample.failed;
-            if self.is_quiet {
+            if self.is_quiet || self.is_afterwards(&sample) {
                 continue;
             }
             let warm = if sample.is_warm_up { "  (warm-up)" } else { "" };
@@ -333,10 +330,16 @@ impl Follow {
         (sample, latency)
     }
 
+    /// Nothing happened in it, and nothing was to: the threads were only waiting for farewells.
+    fn is_afterwards(&self, sample: &Sample) -> bool {
+        let is_empty = sample.begun + sample.acknowledged + sample.refused + sample.failed == 0;
+        is_empty && (sample.at_s - 1.0) * 1e6 >= self.load.end_us as f64
+    }
+
     /// All seconds; the last may be a part of one.
     fn samples(&self) -> Vec<Sample> {
         let count = self.parts.iter().map(Vec::len).max().unwrap_or_default();
-        (0..count).map(|place| self.sample(place).0).collect()
+        (0..count).map(|place| self.sample(place).0).filter(|sample| !self.is_afterwards(sample)).collect()
     }
 }
 
