@@ -25,9 +25,19 @@ crash rounds="50":
 bench:
     cargo bench
 
-# The end-to-end comparison with Postfix (needs root and Debian's postfix).
-compare:
-    benches/compare/run
+# Every goal of benches/README.md, Posthaste beside Postfix and what else is installed: `just compare --quick`.
+compare *args:
+    cargo build --release --workspace
+    benches/compare/run {{args}}
+
+# Counts per message over shards, idle sessions, queue length: `just scale --quick`.
+scale *args:
+    cargo build --release
+    benches/scale {{args}}
+
+# The counts that do not depend on the machine, anew.
+record-budget:
+    POSTHASTE_RECORD_BUDGET=1 cargo test --test budget
 
 # Licences, advisories and sources of the dependencies (needs cargo-deny).
 deny:
