@@ -3,6 +3,9 @@
 //! Included by the targets of cargo-fuzz and by `tests/fuzz_corpus.rs`. A new target is a function
 //! here, a row in [`TARGETS`], a file in `fuzz_targets/`, a `[[bin]]` and a folder in `corpus/`.
 
+#[path = "sieve.rs"]
+mod sieve;
+
 use posthaste::base::WallTime;
 use posthaste::config;
 use posthaste::expr::keywords::Mechanism;
@@ -42,6 +45,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("record", spool_record),
     ("reply", replies),
     ("session", session),
+    ("sieve_run", sieve::run),
+    ("sieve_source", sieve::source),
 ];
 
 /// Runs the target of that name.

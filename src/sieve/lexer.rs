@@ -100,15 +100,13 @@ impl<'s> Lexer<'s> {
         (start, token)
     }
 
-    /// What cannot start a token is one fault up to the next octet that can.
+    /// What cannot start a token is one fault up to the next octet that can: at least one octet.
     fn skip_garbage(&mut self) {
+        self.at += 1;
         while let Some(b) = self.peek() {
-            if b.is_ascii_alphanumeric() || b.is_ascii_whitespace() || b"()[]{},;\":#/_".contains(&b) {
-                break;
+            if b.is_ascii_alphanumeric() || b" \t\r\n()[]{},;\":#/_".contains(&b) {
+                return;
             }
-            self.at += 1;
-        }
-        if self.peek() == Some(b'/') && self.rest().get(1) != Some(&b'*') {
             self.at += 1;
         }
     }
@@ -284,5 +282,6 @@ mod tests {
     fn garbage_is_one_fault() {
         assert_eq!(all("a $$$;").len(), 3);
         assert_eq!(all("a / b").len(), 3);
+        assert_eq!(all("a \u{c} \u{c}\u{e4}b").len(), 4);
     }
 }
