@@ -146,18 +146,7 @@ impl CapabilitySet {
     /// No extension.
     pub const NONE: CapabilitySet = CapabilitySet(0);
     /// Every extension that this room implements.
-    pub const ALL: CapabilitySet = {
-        let unfinished = CapabilitySet::of(&[
-            Capability::Body,
-            Capability::Convert,
-            Capability::Enclose,
-            Capability::Extracttext,
-            Capability::Foreverypart,
-            Capability::Mime,
-            Capability::Replace,
-        ]);
-        CapabilitySet(CapabilitySet::of(Capability::ALL).0 & !unfinished.0)
-    };
+    pub const ALL: CapabilitySet = CapabilitySet::of(Capability::ALL);
     /// What acts on a mailbox store: a relay switches these off.
     pub const MAILBOX_STORE: CapabilitySet = CapabilitySet::of(&[
         Capability::Duplicate,

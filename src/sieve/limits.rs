@@ -29,6 +29,12 @@ pub struct Limits {
     pub received_fields: usize,
     /// Questions to the host.
     pub questions: usize,
+    /// Octets of a body that is looked into: for `body`, `foreverypart` and what belongs to them.
+    pub mime_bytes: usize,
+    /// What a body above [`Limits::mime_bytes`] is.
+    pub above_mime: AboveMime,
+    /// `foreverypart` loops inside each other, those of included scripts among them.
+    pub loops: usize,
     /// How long a duplicate is remembered unless the script says: seconds.
     pub duplicate_s: u64,
 }
@@ -49,9 +55,22 @@ impl Default for Limits {
             regex_bytes: 1024 * 1024,
             received_fields: 50,
             questions: 1000,
+            mime_bytes: 25 * 1024 * 1024,
+            above_mime: AboveMime::Opaque,
+            loops: 10,
             duplicate_s: 7 * 24 * 3600,
         }
     }
+}
+
+/// What becomes of a body that is too large to be looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AboveMime {
+    /// The message is one part of no known type: tests of its body are false, nothing in it is changed.
+    #[default]
+    Opaque,
+    /// The run ends with [`Limit::MimeBytes`].
+    Fail,
 }
 
 /// Which limit was reached.
@@ -93,4 +112,10 @@ pub enum Limit {
     /// [`Limits::questions`].
     #[error("the script asks too many questions (limits.questions)")]
     Questions,
+    /// [`Limits::mime_bytes`].
+    #[error("the body is too large to be looked into (limits.mime-size)")]
+    MimeBytes,
+    /// [`Limits::loops`].
+    #[error("foreverypart loops are nested too deep (limits.loops)")]
+    Loops,
 }

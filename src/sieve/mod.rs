@@ -27,6 +27,7 @@ mod lexer;
 mod limits;
 mod machine;
 mod matching;
+mod mime;
 mod notify;
 mod parse;
 mod program;
@@ -40,7 +41,7 @@ pub use action::{
 pub use capability::{Capability, CapabilitySet};
 pub use compile::{Compiled, Compiler};
 pub use fault::{Fault, Severity};
-pub use limits::{Limit, Limits};
+pub use limits::{AboveMime, Limit, Limits};
 pub use machine::{Machine, RunError, RunErrorKind, Step};
 pub use notify::Mailto;
 pub use program::{EnvelopePart, Program, ScoreKind};

@@ -9,6 +9,7 @@ use regex::bytes::Regex;
 use super::comparator::Comparator;
 use super::expressions::Expression;
 use super::glob::Glob;
+use super::mime::program::{BodyTest, ConvertCommand, EncloseCommand, ExtractCommand, MimeTest, ReplaceCommand};
 
 /// A compiled script: immutable, `Send + Sync`.
 ///
@@ -59,6 +60,12 @@ pub(super) enum Op {
     JumpUnless(u32),
     /// Runs a command.
     Act(u32),
+    /// Begins a loop over the parts of the message, or of the part that is at hand.
+    EnterParts,
+    /// Goes to the next part, or ends the loop and jumps.
+    NextPart(u32),
+    /// Ends so many loops.
+    LeaveParts(u32),
     /// Leaves the script and every script that included it.
     Stop,
     /// Leaves the script; its end.
@@ -218,6 +225,9 @@ pub(super) enum Zone {
 
 #[derive(Debug, Clone)]
 pub(super) enum Test {
+    Body(Box<BodyTest>),
+    Mime(Box<MimeTest>),
+    Convert(Box<ConvertCommand>),
     Address { headers: Texts, part: AddressPart, matcher: Matcher, occurrence: Option<Occurrence> },
     Envelope { parts: Box<[EnvelopePart]>, part: AddressPart, matcher: Matcher },
     Exists(Texts),
@@ -306,6 +316,10 @@ pub(super) enum Command {
     Notify(Box<NotifyCommand>),
     Vacation(Box<VacationCommand>),
     Include { name: CompactString, is_global: bool, is_once: bool, is_optional: bool },
+    Replace(Box<ReplaceCommand>),
+    Enclose(Box<EncloseCommand>),
+    ExtractText(Box<ExtractCommand>),
+    Convert(Box<ConvertCommand>),
     Error(Text),
     Let { slot: Slot, expression: Box<Expression> },
     Eval(Box<Expression>),

@@ -91,9 +91,10 @@ verbs! {
     // actions
     Keep Discard Redirect Fileinto Reject Ereject Set Addheader Deleteheader
     Setflag Addflag Removeflag Notify Vacation Let EvalCommand
+    Foreverypart Break Replace Enclose Extracttext Convert
     // tests
     Address Allof Anyof Envelope Exists False Header Not Size True
-    String Environment Date Currentdate Hasflag Spamtest Virustest Duplicate Ihave
+    Body String Environment Date Currentdate Hasflag Spamtest Virustest Duplicate Ihave
     Mailboxexists Mailboxidexists SpecialuseExists ValidNotifyMethod NotifyMethodCapability ValidExtList Eval
     // by the host
     Host

@@ -15,6 +15,8 @@ pub(super) const LOCATION: u8 = 6;
 pub(super) const UNIQUE: u8 = 7;
 pub(super) const BY: u8 = 8;
 pub(super) const PERIOD: u8 = 9;
+pub(super) const MIME_LOOK: u8 = 11;
+pub(super) const BODY_TRANSFORM: u8 = 12;
 /// The modifiers of `set` by precedence (RFC 5229 §4.1): one of each.
 pub(super) const MODIFIER_CASE: u8 = 40;
 pub(super) const MODIFIER_FIRST: u8 = 30;
@@ -120,6 +122,16 @@ const VACATION: &[Tag] = &[
 const DUPLICATE: &[Tag] =
     &[text("handle"), text("header").family(UNIQUE), text("uniqueid").family(UNIQUE), number("seconds"), flag("last")];
 
+const MIME: &[Tag] = &[flag("mime").needs(C::Mime), flag("anychild").needs(C::Mime)];
+const MIME_LOOKS: &[Tag] = &[
+    flag("type").family(MIME_LOOK).needs(C::Mime),
+    flag("subtype").family(MIME_LOOK).needs(C::Mime),
+    flag("contenttype").family(MIME_LOOK).needs(C::Mime),
+    list("param").family(MIME_LOOK).needs(C::Mime),
+];
+const BODY: &[Tag] =
+    &[flag("raw").family(BODY_TRANSFORM), list("content").family(BODY_TRANSFORM), flag("text").family(BODY_TRANSFORM)];
+
 const fn argument(name: &'static str, kind: Kind) -> Positional {
     Positional { name, kind, is_optional: false }
 }
@@ -127,6 +139,11 @@ const fn optional(name: &'static str, kind: Kind) -> Positional {
     Positional { name, kind, is_optional: true }
 }
 
+const CONVERT: &[Positional] = &[
+    argument("media type", Kind::Text),
+    argument("media type to convert to", Kind::Text),
+    argument("transcoding parameters", Kind::List),
+];
 const KEYS: Positional = argument("key list", Kind::List);
 const HEADERS: Positional = argument("header names", Kind::List);
 
@@ -168,15 +185,15 @@ pub(super) static SIGNATURES: &[Signature] = &[
     row!(command "fileinto" Fileinto, needs = C::Fileinto, tags = tags!(COPY, FLAGS, FILEINTO),
         positional = &[argument("mailbox", Kind::Text)]),
     // RFC 5228 §5
-    row!(test "address" Address, tags = tags!(MATCHING, PARTS, INDEX),
+    row!(test "address" Address, tags = tags!(MATCHING, PARTS, INDEX, MIME),
         positional = &[argument("header list", Kind::List), KEYS]),
     row!(test "allof" Allof, tests = Tests::Many),
     row!(test "anyof" Anyof, tests = Tests::Many),
     row!(test "envelope" Envelope, needs = C::Envelope, tags = tags!(MATCHING, PARTS),
         positional = &[argument("envelope parts", Kind::List), KEYS]),
-    row!(test "exists" Exists, positional = &[HEADERS]),
+    row!(test "exists" Exists, tags = MIME, positional = &[HEADERS]),
     row!(test "false" False),
-    row!(test "header" Header, tags = tags!(MATCHING, INDEX), positional = &[HEADERS, KEYS]),
+    row!(test "header" Header, tags = tags!(MATCHING, INDEX, MIME, MIME_LOOKS), positional = &[HEADERS, KEYS]),
     row!(test "not" Not, tests = Tests::One),
     row!(test "size" Size, tags = &[flag("over").family(SIZE), flag("under").family(SIZE)],
         positional = &[argument("limit", Kind::Number)]),
@@ -239,6 +256,20 @@ pub(super) static SIGNATURES: &[Signature] = &[
         positional = &[argument("script name", Kind::Text)]),
     row!(command "return" Return, needs = C::Include),
     row!(command "global" Global, needs = C::Include, positional = &[argument("variable names", Kind::List)]),
+    // RFC 5173
+    row!(test "body" Body, needs = C::Body, tags = tags!(MATCHING, BODY), positional = &[KEYS]),
+    // RFC 5703
+    row!(command "foreverypart" Foreverypart, needs = C::Foreverypart, tags = &[text("name")], has_block = true),
+    row!(command "break" Break, needs = C::Foreverypart, tags = &[text("name")]),
+    row!(command "replace" Replace, needs = C::Replace, tags = &[flag("mime"), text("subject"), text("from")],
+        positional = &[argument("replacement", Kind::Text)]),
+    row!(command "enclose" Enclose, needs = C::Enclose, tags = &[text("subject"), list("headers")],
+        positional = &[argument("text", Kind::Text)]),
+    row!(command "extracttext" Extracttext, needs = C::Extracttext, tags = tags!(MODIFIERS, &[number("first")]),
+        positional = &[argument("variable name", Kind::Text)]),
+    // RFC 6558: a command that is a test as well
+    row!(command "convert" Convert, needs = C::Convert, positional = CONVERT),
+    row!(test "convert" Convert, needs = C::Convert, positional = CONVERT),
     // RFC 7352
     row!(test "duplicate" Duplicate, needs = C::Duplicate, tags = DUPLICATE),
     // expressions of the configuration

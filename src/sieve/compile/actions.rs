@@ -50,13 +50,17 @@ impl Builder<'_, '_> {
                     None
                 }
             },
+            Verb::Replace => self.replace(bound),
+            Verb::Enclose => self.enclose(bound),
+            Verb::Extracttext => self.extract_text(bound),
+            Verb::Convert => Some(Command::Convert(self.convert(bound)?)),
             Verb::Host => Some(Command::Host(Box::new(self.host_call(bound)?))),
             _ => None,
         }
     }
 
     /// An address that is known now must be one.
-    fn check_address(&mut self, bound: &Bound<'_, '_>, at: usize, text: &Text) -> Option<()> {
+    pub(super) fn check_address(&mut self, bound: &Bound<'_, '_>, at: usize, text: &Text) -> Option<()> {
         let Text::Literal(raw) = text else { return Some(()) };
         if address::outgoing(raw).is_some() {
             return Some(());
@@ -118,17 +122,7 @@ impl Builder<'_, '_> {
     fn set(&mut self, bound: &Bound<'_, '_>) -> Option<Command> {
         let slot = self.variable(bound, bound.positional(0)?)?;
         let value = self.one_text(bound.positional(1)?);
-        const ORDER: &[(&str, Modifier)] = &[
-            ("lower", Modifier::Lower),
-            ("upper", Modifier::Upper),
-            ("lowerfirst", Modifier::LowerFirst),
-            ("upperfirst", Modifier::UpperFirst),
-            ("quotewildcard", Modifier::QuoteWildcard),
-            ("quoteregex", Modifier::QuoteRegex),
-            ("encodeurl", Modifier::EncodeUrl),
-            ("length", Modifier::Length),
-        ];
-        let modifiers = ORDER.iter().filter(|(tag, _)| bound.has(tag).is_some()).map(|(_, m)| *m).collect();
+        let modifiers = modifiers(bound);
         Some(Command::Set { slot, modifiers, value })
     }
 
@@ -305,6 +299,21 @@ impl Builder<'_, '_> {
             _ => HostArgument::Text(self.one_text(argument)),
         }
     }
+}
+
+/// The modifiers of a value in the order in which they act (RFC 5229 §4.1).
+pub(super) fn modifiers(bound: &Bound<'_, '_>) -> Box<[Modifier]> {
+    const ORDER: &[(&str, Modifier)] = &[
+        ("lower", Modifier::Lower),
+        ("upper", Modifier::Upper),
+        ("lowerfirst", Modifier::LowerFirst),
+        ("upperfirst", Modifier::UpperFirst),
+        ("quotewildcard", Modifier::QuoteWildcard),
+        ("quoteregex", Modifier::QuoteRegex),
+        ("encodeurl", Modifier::EncodeUrl),
+        ("length", Modifier::Length),
+    ];
+    ORDER.iter().filter(|(tag, _)| bound.has(tag).is_some()).map(|(_, m)| *m).collect()
 }
 
 /// RFC 5804 §1.6: no controls, no line separators; and no slash, since a host may keep scripts in files.

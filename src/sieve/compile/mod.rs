@@ -6,6 +6,7 @@
 mod actions;
 mod expressions;
 mod matcher;
+mod mime;
 mod tests;
 mod text;
 
@@ -17,7 +18,7 @@ use super::capability::{Capability, CapabilitySet};
 use super::fault::{Fault, Faults};
 use super::lexer::shortened;
 use super::parse::{self, parse};
-use super::program::{Command, Op, Program, Slot, Test};
+use super::program::{Command, Op, Program, SetTarget, Slot, Test};
 use super::signature::{Signature, Tests, Verb};
 use super::signatures;
 
@@ -30,6 +31,7 @@ pub struct Compiler {
     script_bytes_max: usize,
     regex_bytes_max: usize,
     variables_max: usize,
+    loops_max: usize,
     host: Vec<Signature>,
     namespaces: Vec<CompactString>,
 }
@@ -59,6 +61,7 @@ impl Compiler {
             script_bytes_max: 1024 * 1024,
             regex_bytes_max: 1024 * 1024,
             variables_max: 8192,
+            loops_max: 10,
             host: Vec::new(),
             namespaces: Vec::new(),
         }
@@ -98,6 +101,11 @@ impl Compiler {
     /// At most this many variables in a script: 8192 by default.
     pub fn with_variables_max(self, variables_max: usize) -> Compiler {
         Compiler { variables_max: variables_max.min(usize::from(u16::MAX)), ..self }
+    }
+
+    /// `foreverypart` loops nest at most this deep: 10 by default.
+    pub fn with_loops_max(self, loops_max: usize) -> Compiler {
+        Compiler { loops_max, ..self }
     }
 
     /// Variables of this namespace are items of the environment: `${name.item}` asks for `name.item`.
@@ -154,6 +162,7 @@ struct Builder<'c, 'f> {
     regexes: Vec<regex::bytes::Regex>,
     locals: Vec<CompactString>,
     globals: Vec<CompactString>,
+    loops: Vec<mime::Loop>,
     uses_captures: bool,
     has_too_many_variables: bool,
 }
@@ -175,6 +184,7 @@ impl<'c, 'f> Builder<'c, 'f> {
             regexes: Vec::new(),
             locals: Vec::new(),
             globals: Vec::new(),
+            loops: Vec::new(),
             uses_captures: false,
             has_too_many_variables: false,
         }
@@ -220,6 +230,7 @@ impl<'c, 'f> Builder<'c, 'f> {
             *op = match *op {
                 Op::JumpIf(_) => Op::JumpIf(here),
                 Op::JumpUnless(_) => Op::JumpUnless(here),
+                Op::NextPart(_) => Op::NextPart(here),
                 _ => Op::Jump(here),
             };
         }
@@ -312,6 +323,13 @@ impl<'c, 'f> Builder<'c, 'f> {
                     }
                 }
                 Verb::While => self.while_block(call, signature, depth),
+                Verb::Foreverypart => self.every_part(call, signature, depth),
+                Verb::Break => {
+                    if let Some(bound) = self.bind(call, signature) {
+                        self.break_parts(&bound);
+                        is_over = Some(signature.name);
+                    }
+                }
                 Verb::Host if signature.has_block => self.host_block(call, signature, depth),
                 _ => {
                     if let Some(bound) = self.bind(call, signature) {

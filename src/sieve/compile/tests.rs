@@ -65,16 +65,30 @@ impl Builder<'_, '_> {
                 let names = bound.positional(0)?;
                 let headers = self.texts(names);
                 self.check_field_names(names, &headers);
+                if !self.check_mime_tags(bound) {
+                    return None;
+                }
+                if bound.has("mime").is_some() {
+                    return self.mime_test(bound, headers);
+                }
                 Some(Test::Exists(headers))
             }
             Verb::Header => {
                 let names = bound.positional(0)?;
                 let headers = self.texts(names);
                 self.check_field_names(names, &headers);
+                if !self.check_mime_tags(bound) {
+                    return None;
+                }
+                if bound.has("mime").is_some() {
+                    return self.mime_test(bound, headers);
+                }
                 let occurrence = self.occurrence(bound)?;
                 let matcher = self.matcher(bound, bound.positional(1)?)?;
                 Some(Test::Header { headers, matcher, occurrence })
             }
+            Verb::Body => self.body_test(bound),
+            Verb::Convert => Some(Test::Convert(self.convert(bound)?)),
             Verb::String => {
                 let sources = self.texts(bound.positional(0)?);
                 Some(Test::String { sources, matcher: self.matcher(bound, bound.positional(1)?)? })
@@ -133,6 +147,12 @@ impl Builder<'_, '_> {
                 self.faults.error(at, message);
                 return None;
             }
+        }
+        if !self.check_mime_tags(bound) {
+            return None;
+        }
+        if bound.has("mime").is_some() {
+            return self.mime_test(bound, headers);
         }
         let part = self.address_part(bound);
         let occurrence = self.occurrence(bound)?;

@@ -53,6 +53,10 @@ impl<'a> Machine<'a> {
             Command::Include { name, is_global, is_once, is_optional } => {
                 self.include(name, *is_global, *is_once, *is_optional)
             }
+            Command::Replace(command) => self.replace(command),
+            Command::Enclose(command) => self.enclose(command),
+            Command::ExtractText(command) => self.extract_text(command),
+            Command::Convert(command) => self.convert(command).map(drop),
             Command::Error(message) => Err(RunErrorKind::Error(self.utf8(message)?).into()),
             Command::Let { slot, expression } => {
                 let value = self.evaluate(expression)?;

@@ -168,6 +168,20 @@ impl<'a> Machine<'a> {
         matcher: &Matcher,
         offer: impl FnOnce(&Self, &mut Probe<'_>) -> Outcome<bool>,
     ) -> Outcome<bool> {
+        let (is, captures) = self.match_quietly(program, matcher, offer)?;
+        if let (Some(captures), Some(frame)) = (captures, self.frames.last_mut()) {
+            frame.captures = captures;
+        }
+        Ok(is)
+    }
+
+    /// The same, and what was captured is the caller's.
+    pub(super) fn match_quietly(
+        &mut self,
+        program: &Program,
+        matcher: &Matcher,
+        offer: impl FnOnce(&Self, &mut Probe<'_>) -> Outcome<bool>,
+    ) -> Outcome<(bool, Option<Captures>)> {
         let mut probe = self.probe(program, matcher)?;
         let mut is = offer(self, &mut probe)? || probe.finish();
         let mut captures = probe.captures.take();
@@ -182,9 +196,6 @@ impl<'a> Machine<'a> {
         let steps = probe.steps();
         drop(probe);
         self.charge(steps)?;
-        if let (Some(captures), Some(frame)) = (captures, self.frames.last_mut()) {
-            frame.captures = captures;
-        }
-        Ok(is)
+        Ok((is, captures))
     }
 }

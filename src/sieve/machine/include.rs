@@ -37,6 +37,7 @@ impl<'a> Machine<'a> {
 
     /// Takes the topmost script off.
     pub(super) fn leave(&mut self) {
+        self.leave_loops_of_frame();
         if let Some(frame) = self.frames.pop() {
             let freed: usize = frame.locals.iter().map(Vec::len).sum();
             self.variables_bytes = self.variables_bytes.saturating_sub(freed);

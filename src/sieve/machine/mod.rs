@@ -4,10 +4,14 @@
 //! answer is there it runs again from its start. So nothing of a half-done test has to be kept.
 
 mod actions;
+mod body;
 mod envelope;
 mod expressions;
 mod headers;
 mod include;
+mod loops;
+mod mime;
+mod rewrite;
 mod tests;
 mod values;
 
@@ -167,6 +171,9 @@ pub struct Machine<'a> {
     envelope_changes: Vec<(super::program::EnvelopePart, Octets)>,
     included: Vec<(CompactString, bool)>,
     includes: usize,
+    content: loops::Content,
+    /// From of a message that `enclose` makes.
+    author: CompactString,
 }
 
 impl<'a> Machine<'a> {
@@ -196,6 +203,8 @@ impl<'a> Machine<'a> {
             envelope_changes: Vec::new(),
             included: Vec::new(),
             includes: 0,
+            content: loops::Content::default(),
+            author: CompactString::default(),
         };
         // The globals of one script always fit: a program has at most as many as a limit may be.
         let _ = machine.enter(ProgramRef::Lent(program), CompactString::default());
@@ -212,12 +221,19 @@ impl<'a> Machine<'a> {
         self.limits = limits;
     }
 
+    /// The From of a message that `enclose` makes; the message's own unless told.
+    pub fn with_author(mut self, author: &str) -> Machine<'a> {
+        self.author = CompactString::from(author);
+        self
+    }
+
     /// Goes on with another message and envelope: what a driver of tests needs. Edits are forgotten.
     pub fn set_message(&mut self, view: &MessageView<'a>, envelope: &'a Envelope) {
         self.view = *view;
         self.envelope = envelope;
         self.edited = None;
         self.trace = OnceCell::new();
+        self.content = loops::Content::default();
         self.envelope_changes.clear();
         self.answers.clear();
     }
@@ -338,6 +354,16 @@ impl<'a> Machine<'a> {
                     if let Some(command) = program.commands.get(index as usize) {
                         self.act(program, command)?;
                     }
+                    at + 1
+                }
+                Op::EnterParts => {
+                    self.enter_parts()?;
+                    at + 1
+                }
+                Op::NextPart(end) if !self.next_part() => end as usize,
+                Op::NextPart(_) => at + 1,
+                Op::LeaveParts(levels) => {
+                    self.leave_parts(levels as usize);
                     at + 1
                 }
                 Op::Stop => {

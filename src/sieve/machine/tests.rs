@@ -18,6 +18,9 @@ impl<'a> Machine<'a> {
                 self.address_test(program, headers, *part, matcher, *occurrence)
             }
             Test::Envelope { parts, part, matcher } => self.envelope_test(program, parts, *part, matcher),
+            Test::Body(test) => self.body_test(program, test),
+            Test::Mime(test) => self.mime_test(program, test),
+            Test::Convert(command) => self.convert(command),
             Test::Exists(headers) => self.exists_test(headers),
             Test::Size { is_over, limit } => {
                 let size = self.size_bytes();
@@ -58,8 +61,9 @@ impl<'a> Machine<'a> {
 
     /// Octets of the message as it stands.
     fn size_bytes(&self) -> u64 {
-        let separator = if self.view.has_separator { 2 } else { 0 };
-        self.view.trace.len() as u64 + self.header().raw().len() as u64 + separator + self.view.body_size_bytes()
+        let separator = if self.has_body() { 2 } else { 0 };
+        let body: u64 = self.body().iter().map(|piece| piece.len() as u64).sum();
+        self.view.trace.len() as u64 + self.header().raw().len() as u64 + separator + body
     }
 
     /// `string` (RFC 5229 §5). For `:count` an empty string is none.
