@@ -29,6 +29,7 @@ mod machine;
 mod matching;
 mod mime;
 mod notify;
+pub mod outgoing;
 mod parse;
 mod program;
 mod question;

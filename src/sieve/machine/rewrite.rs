@@ -174,7 +174,7 @@ impl<'a> Machine<'a> {
             // What an MTA serves: HTML to text in UTF-8. Parameters that ask for another charset are not served.
             let is_served = from.eq_ignore_ascii_case(b"text/html")
                 && to.eq_ignore_ascii_case(b"text/plain")
-                && parameters.iter().all(|parameter| parameter.eq_ignore_ascii_case(b"charset=utf-8"));
+                && parameters.iter().all(|p| p.is_empty() || p.eq_ignore_ascii_case(b"charset=utf-8"));
             match self.decoded(tree, index, part).filter(|_| is_served) {
                 Some(html) => {
                     let text = content::without_markup(&html);

@@ -81,8 +81,8 @@ fn holds(test: &str) -> bool {
 fn value(script: &str) -> String {
     let script = format!("{script}\nfileinto \"<${{v}}>\";");
     let (actions, _) = run_with(&script, MESSAGE, Limits::default()).expect("runs");
-    match &actions[..] {
-        [Action::FileInto(into)] => into.mailbox.clone(),
+    match actions.last() {
+        Some(Action::FileInto(into)) => into.mailbox.clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -190,7 +190,7 @@ fn html_is_converted_and_nothing_else() {
     assert!(text.contains("X-Ok: 1") && text.contains("Hello again") && !text.contains("<b>"), "{text}");
     assert!(holds("not convert \"application/x-thing\" \"text/plain\" [\"x=y\"]"));
     assert!(holds("convert \"image/tiff\" \"image/png\" \"\""), "no such part: nothing failed");
-    let script = "foreverypart { if header :mime \"x-test\" \"CC\" { convert \"text/html\" \"text/plain\" []; } }";
+    let script = "foreverypart { if header :mime \"x-test\" \"CC\" { convert \"text/html\" \"text/plain\" \"\"; } }";
     assert_eq!(edited(script), MESSAGE);
 }
 

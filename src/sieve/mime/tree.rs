@@ -57,7 +57,7 @@ pub(in crate::sieve) enum Kind {
 impl Tree {
     /// The tree of a body. `header` is the section that the body belongs to.
     pub fn parse(header: &HeaderSection, body: Bytes, has_body: bool) -> Tree {
-        let mut parser = Parser { body: &body, at: 0, parts: Vec::new(), boundaries: Vec::new() };
+        let mut parser = Parser { body: &body, at: 0, parts: Vec::new(), covered: 0, boundaries: Vec::new() };
         let media = media_of(header, false);
         parser.entity(HeaderSection::default(), media, 0, has_body, 0);
         let parts = parser.parts;
@@ -151,6 +151,10 @@ impl Tree {
                 pieces.push(self.body.slice(done..part.whole.start.max(done)));
                 pieces.push(entity.clone());
                 done = part.whole.end.max(done);
+                let ends_line = done < self.body.len() && self.body.get(..done).is_some_and(|old| old.ends_with(b"\n"));
+                if ends_line && !entity.ends_with(b"\n") {
+                    pieces.push(Bytes::from_static(b"\r\n")); // a header without a body ends with the line
+                }
             }
             index = self.next(index);
         }
@@ -187,6 +191,8 @@ struct Parser<'b> {
     body: &'b Bytes,
     at: usize,
     parts: Vec<Part>,
+    /// Where the parts so far end.
+    covered: usize,
     /// Of the multiparts around, the innermost last.
     boundaries: Vec<Vec<u8>>,
 }
@@ -242,7 +248,9 @@ impl Parser<'_> {
         };
         let end = self.parts.len();
         if let Some(part) = self.parts.get_mut(index) {
-            let content_end = delimiter.content_end.max(content);
+            // What is inside may end with the line end before the delimiter: an empty body, a header alone.
+            let content_end = delimiter.content_end.max(content).max(self.covered);
+            self.covered = content_end;
             part.kind = kind;
             part.whole = start..content_end;
             part.content = content..content_end;
@@ -443,6 +451,10 @@ mod tests {
             let text = lines.join(if ends { "\n" } else { "\n\n" });
             let tree = tree(&format!("Content-Type: multipart/mixed; boundary=a\n\n{text}"));
             prop_assert_eq!(tree.composed().concat(), tree.body.to_vec());
+            let mut replaced = tree.clone();
+            replaced.replace(tree.len() - 1, Bytes::from_static(b"X-New: 1\r\n\r\nnew"));
+            let text = String::from_utf8(replaced.composed().concat()).expect("ASCII");
+            prop_assert!(tree.len() == 1 || text.contains("new\r\n--") || text.ends_with("new"), "{}", text);
             for (index, part) in tree.parts.iter().enumerate() {
                 prop_assert!(part.whole.start <= part.content.start && part.content.start <= part.content.end);
                 prop_assert!(part.content.end == part.whole.end && part.whole.end <= tree.body.len());
