@@ -22,7 +22,7 @@ pub struct Pair {
 
 /// The pair of a seed: always the same.
 pub fn pair(seed: u64) -> Pair {
-    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1));
+    let mut dice = Dice(seed.wrapping_mul(0xd1b5_4a32_d192_ed03) ^ 0x5bf0_3635_dcd1_d867);
     let message = message(&mut dice);
     let script = script(&mut dice);
     Pair { script, message }

@@ -5,6 +5,9 @@ use std::path::Path;
 
 use posthaste::sieve::{Compiler, Limits, ScoreKind};
 
+/// How deep that server lets loops nest.
+const LOOPS: usize = 4;
+
 /// Settings by their names.
 #[derive(Default)]
 pub struct Config(pub BTreeMap<String, String>);
@@ -15,7 +18,8 @@ impl Config {
     }
 
     pub fn limits(&self) -> Limits {
-        let mut limits = Limits { redirects: 4, out_messages: 10, nested_includes: 10, ..Limits::default() };
+        let mut limits =
+            Limits { redirects: 4, out_messages: 10, nested_includes: 10, loops: LOOPS, ..Limits::default() };
         if let Some(n) = self.number("sieve_variables_max_value_size") {
             limits.variable_bytes = n;
         }
@@ -35,7 +39,7 @@ impl Config {
     }
 
     pub fn compiler(&self) -> Compiler {
-        super::language::compiler().with_variables_max(255)
+        super::language::compiler().with_variables_max(255).with_loops_max(LOOPS)
     }
 
     pub fn delimiters(&self) -> &str {

@@ -9,8 +9,6 @@ const LOOP: &str = "that server's own field against loops; here a limit on Recei
 const SETTING: &str = "a setting of that server which no RFC knows";
 const WIRE: &str = "paths come parsed from SMTP: one that breaks the grammar is refused there and never gets here";
 const CRASHED: &str = "what crashed that server once: it is meant to fail, and does";
-const NO_MIME: &str = "the MIME extensions are not offered yet";
-const NO_MESSAGES: &str = "notifications and responses are not built yet";
 
 /// File, test (`*` for all of it, unseen), reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
@@ -52,26 +50,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("failures/fuzz1.svtest", "*", CRASHED),
     ("failures/fuzz2.svtest", "*", CRASHED),
     ("failures/fuzz4.svtest", "*", CRASHED),
-    ("extensions/body/basic.svtest", "*", NO_MIME),
-    ("extensions/body/content.svtest", "*", NO_MIME),
-    ("extensions/body/match-values.svtest", "*", NO_MIME),
-    ("extensions/body/raw.svtest", "*", NO_MIME),
-    ("extensions/body/text.svtest", "*", NO_MIME),
-    ("extensions/editheader/addheader.svtest", "*", NO_MIME),
-    ("extensions/editheader/alternating.svtest", "*", NO_MIME),
-    ("extensions/editheader/deleteheader.svtest", "*", NO_MIME),
-    ("extensions/editheader/utf8.svtest", "*", NO_MIME),
-    ("extensions/mime/address.svtest", "*", NO_MIME),
-    ("extensions/mime/content-header.svtest", "*", NO_MIME),
-    ("extensions/mime/errors.svtest", "*", NO_MIME),
-    ("extensions/mime/execute.svtest", "*", NO_MIME),
-    ("extensions/mime/extracttext.svtest", "*", NO_MIME),
-    ("extensions/mime/foreverypart.svtest", "*", NO_MIME),
-    ("extensions/mime/header.svtest", "*", NO_MIME),
-    ("extensions/enotify/mailto.svtest", "*", NO_MESSAGES),
-    ("extensions/vacation/message.svtest", "*", NO_MESSAGES),
-    ("extensions/vacation/reply.svtest", "*", NO_MESSAGES),
-    ("extensions/vacation/utf-8.svtest", "*", NO_MESSAGES),
 ];
 
 /// Nothing of the file is expected.

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use posthaste::base::WallTime;
 use posthaste::mail::{
     Edit, Envelope, ForwardPath, HeaderSection, MailParameters, Mailbox, MessageView, OriginalRecipient, Recipient,
     ReversePath,
 };
+use posthaste::sieve::outgoing::{self, Letter, Origin};
 use posthaste::sieve::{Action, Actions};
 
 /// A message and its envelope, for the rest of the process: the machine borrows them.
@@ -14,6 +16,7 @@ use posthaste::sieve::{Action, Actions};
 pub struct Message {
     pub header: HeaderSection,
     pub body: Vec<Bytes>,
+    pub has_separator: bool,
     pub from: String,
     pub to: String,
     pub orig_to: Option<String>,
@@ -23,12 +26,19 @@ impl Message {
     pub fn new(content: &[u8], from: &str, to: &str) -> Message {
         let content = Bytes::copy_from_slice(content);
         let (header, at) = HeaderSection::split(&content);
-        Message { header, body: vec![content.slice(at..)], from: from.into(), to: to.into(), orig_to: None }
+        let has_separator = at > header.raw().len();
+        let body = vec![content.slice(at..)];
+        Message { header, body, has_separator, from: from.into(), to: to.into(), orig_to: None }
     }
 
     pub fn leak(&self) -> (&'static MessageView<'static>, &'static Envelope) {
         let message: &'static Message = Box::leak(Box::new(self.clone()));
-        let view = MessageView { trace: b"", header: &message.header, body: &message.body, has_separator: true };
+        let view = MessageView {
+            trace: b"",
+            header: &message.header,
+            body: &message.body,
+            has_separator: message.has_separator,
+        };
         let bare = |address: &str| address.trim().trim_start_matches('<').trim_end_matches('>').to_owned();
         let path = |address: &str| format!("<{}>", bare(address));
         let reverse_path = ReversePath::parse(&path(&self.from), true)
@@ -93,11 +103,41 @@ impl Store {
                     copy.to = redirect.to.as_str().to_owned();
                     self.sent.push(copy);
                 }
+                Action::Vacation(vacation) => {
+                    let answer = with_origin(&message, |origin| outgoing::vacation(vacation, origin));
+                    self.sent.extend(answer.into_iter().flat_map(sent));
+                }
+                Action::Notify(notification) => {
+                    let notice = with_origin(&message, |origin| outgoing::notification(notification, origin));
+                    self.sent.extend(notice.into_iter().flat_map(sent));
+                }
                 _ => {}
             }
         }
         failure
     }
+}
+
+/// What the engine needs to write a letter for a message.
+fn with_origin<T>(message: &Message, write: impl FnOnce(&Origin<'_>) -> T) -> T {
+    let (view, envelope) = message.leak();
+    let postmaster = Mailbox::parse("postmaster@example.com", false).unwrap();
+    write(&Origin {
+        header: view.header,
+        envelope,
+        owner: envelope.recipients[0].path.mailbox(),
+        postmaster: &postmaster,
+        hostname: "host.example.com",
+        id: "1",
+        now: WallTime(1_795_400_000_000),
+    })
+}
+
+/// A letter as that server sends it: one message for each recipient.
+fn sent(letter: Letter) -> Vec<Message> {
+    let from = letter.envelope.reverse_path.as_str();
+    let each = letter.envelope.recipients.iter().map(|to| Message::new(&letter.content, from, to.path.as_str()));
+    each.collect()
 }
 
 /// INBOX and what is below it, in any case.

@@ -151,8 +151,9 @@ impl Tree {
                 pieces.push(self.body.slice(done..part.whole.start.max(done)));
                 pieces.push(entity.clone());
                 done = part.whole.end.max(done);
-                let ends_line = done < self.body.len() && self.body.get(..done).is_some_and(|old| old.ends_with(b"\n"));
-                if ends_line && !entity.ends_with(b"\n") {
+                let behind = self.body.get(done..).unwrap_or(&[]);
+                let is_line_end = behind.starts_with(b"\n") || behind.starts_with(b"\r\n");
+                if !behind.is_empty() && !is_line_end && !entity.ends_with(b"\n") {
                     pieces.push(Bytes::from_static(b"\r\n")); // a header without a body ends with the line
                 }
             }
