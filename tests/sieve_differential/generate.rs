@@ -156,6 +156,9 @@ fn entity(dice: &mut Dice, depth: usize) -> String {
     }
 }
 
+/// Told in every `string` test: the peer's default there is `i;octet`, against RFC 5228 §2.7.3.
+const CASEMAP: &str = ":comparator \"i;ascii-casemap\"";
+
 const REQUIRE: &str = "require [\"fileinto\", \"envelope\", \"variables\", \"relational\", \"comparator-i;ascii-numeric\", \
 \"subaddress\", \"body\", \"mime\", \"foreverypart\", \"extracttext\", \"date\", \"index\", \"imap4flags\", \"copy\", \"reject\", \"regex\", \"editheader\"];\n";
 
@@ -169,13 +172,13 @@ fn script(dice: &mut Dice) -> String {
                 dice.one(&["", "break;"])
             )),
             1 => text.push_str(&format!(
-                "foreverypart {{ extracttext {} \"x\"; if string {} \"${{x}}\" \"{}\" {{ fileinto \"t{i}\"; }} }}\n",
+                "foreverypart {{ extracttext {} \"x\"; if string {CASEMAP} {} \"${{x}}\" \"{}\" {{ fileinto \"t{i}\"; }} }}\n",
                 dice.one(&["", ":first 5", ":lower", ":upper"]),
                 dice.one(&[":contains", ":matches"]),
                 pattern(dice)
             )),
             2 => text.push_str(&format!(
-                "if header :matches \"{}\" \"{}\" {{ set {} \"v\" \"${{1}}|${{2}}\"; }} if string {} \"${{v}}\" \"{}\" {{ fileinto \"t{i}\"; }}\n",
+                "if header :matches \"{}\" \"{}\" {{ set {} \"v\" \"${{1}}|${{2}}\"; }} if string {CASEMAP} {} \"${{v}}\" \"{}\" {{ fileinto \"t{i}\"; }}\n",
                 field(dice),
                 dice.one(&["* *", "*o*", "?*", "*", "[*] *"]),
                 dice.one(&["", ":lower", ":upperfirst", ":length", ":quotewildcard"]),

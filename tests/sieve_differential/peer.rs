@@ -101,5 +101,5 @@ fn actions(printed: &str) -> BTreeSet<String> {
     let has_flags = |name: &str| name.starts_with("fileinto") || name.ends_with("keep");
     let lines =
         found.into_iter().map(|(name, flags)| if has_flags(&name) { format!("{name} [{flags}]") } else { name });
-    lines.collect()
+    super::settled(lines.collect())
 }
