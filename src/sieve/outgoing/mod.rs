@@ -5,7 +5,9 @@
 //! * **Gives** a [`Letter`] for the host to put into its queue, or why nothing must be sent ([`Silence`]).
 //! * **Invariants**: every letter says that a machine wrote it (RFC 3834) and none answers another machine
 //!   or a mailing list; nothing from the message or the script can add a field to a letter; the content is
-//!   US-ASCII in lines of CRLF.
+//!   US-ASCII in lines of CRLF, but for a MIME entity that a script spells out itself.
+//! * **RFCs**: 5230 (yes; the period is the host's), 5436 (yes, but no Received fields of the message: the
+//!   rule on Auto-Submitted ends circles), 5429 (yes: a reply, or a disposition notification of RFC 8098).
 //! * **Must never be added**: queues, a clock, memory of what was answered before: how often a sender is
 //!   answered is the host's to know (RFC 5230 §4.2).
 
