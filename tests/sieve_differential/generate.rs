@@ -6,6 +6,8 @@
 //! * the text of HTML: RFC 5173 §5.3 leaves the extraction to each implementation; single words are compared;
 //! * `currentdate`: the peer has a clock of its own;
 //! * `:index` with several names: the peer counts through all of them, RFC 5260 §6 for each name;
+//! * a parameter that is absent: the peer matches an empty value, RFC 5703 §4.1 tests values that are there;
+//! * a group without addresses: the peer sees an empty address, RFC 5228 §5.1 tests addresses, of which there is none;
 //! * the default comparator of `string`: the peer takes `i;octet`, RFC 5228 §2.7.3 `i;ascii-casemap`;
 //! * 8-bit octets that are no UTF-8 in header fields: RFC 5228 §2.7.2 does not say.
 
@@ -70,7 +72,6 @@ const ADDRESSES: &[&str] = &[
     "friends: c@three.example, d@four.example;",
     "(comment) e@five.example (more)",
     "=?utf-8?q?J=C3=B6rg?= <joerg@six.example>",
-    "undisclosed-recipients:;",
     "<g@[192.0.2.1]>",
     "\"quoted local\"@seven.example",
 ];
@@ -309,7 +310,7 @@ fn part_test(dice: &mut Dice) -> String {
             let field = dice.one(&["content-type", "content-disposition"]);
             format!(
                 "header :mime {child} :param {names} :contains \"{field}\" \"{}\"",
-                dice.one(&["utf", "thing", "", "b1", "a b"])
+                dice.one(&["utf", "thing", "b1", "a b"])
             )
         }
         _ => format!("header :mime {child} :is \"subject\" \"{}\"", dice.one(&["inner", "tax", "42"])),

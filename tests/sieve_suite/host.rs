@@ -159,9 +159,8 @@ impl Host {
         let value_text = String::from_utf8_lossy(value).into_owned();
         match name {
             "message" => {
-                let (from, to) = (self.message.from.clone(), self.message.to.clone());
                 let orig_to = self.message.orig_to.clone();
-                self.message = Message { orig_to, ..Message::new(value, &from, &to) };
+                self.message = Message { orig_to, ..Message::from_its_fields(value) };
                 self.flags.clear();
                 machine.set_flags([]);
             }

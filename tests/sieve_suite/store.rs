@@ -31,6 +31,20 @@ impl Message {
         Message { header, body, has_separator, from: from.into(), to: to.into(), orig_to: None }
     }
 
+    /// A message whose envelope is what its From and To say, as the suite has it until it sets one.
+    pub fn from_its_fields(content: &[u8]) -> Message {
+        let message = Message::new(content, "sender@example.com", "user@example.com");
+        let first = |name: &str| {
+            let field = message.header.named(name).next()?;
+            let value = String::from_utf8_lossy(field.value).into_owned();
+            let found = value.split([' ', ',', '<', '>', '\r', '\n', '"']).find(|word| word.contains('@'))?;
+            Mailbox::parse(found, false).ok().map(|mailbox| mailbox.as_str().to_owned())
+        };
+        let (from, to) = (first("from"), first("to"));
+        let (from, to) = (from.unwrap_or(message.from.clone()), to.unwrap_or(message.to.clone()));
+        Message { from, to, ..message }
+    }
+
     pub fn leak(&self) -> (&'static MessageView<'static>, &'static Envelope) {
         let message: &'static Message = Box::leak(Box::new(self.clone()));
         let view = MessageView {

@@ -110,7 +110,7 @@ impl<'a> Machine<'a> {
         Ok(probe.offer(text.as_bytes())?)
     }
 
-    /// `extracttext`: the text of the part at hand; empty where it holds none.
+    /// `extracttext`: the content of the part at hand.
     pub(super) fn extract_text(&mut self, command: &ExtractCommand) -> Outcome<()> {
         self.ensure_tree()?;
         let mut value = match &self.content.tree {
@@ -127,17 +127,14 @@ impl<'a> Machine<'a> {
         self.set_variable(command.slot, value)
     }
 
+    /// The content of a part in UTF-8, HTML without its markup (RFC 5703 §7); empty where its encoding is
+    /// not known, and for what is made of parts.
     fn text_of(&self, tree: &Tree, index: usize) -> Octets {
         let Some(part) = tree.part(index).filter(|part| part.kind == Kind::Leaf) else { return Octets::new() };
-        match &part.media {
-            Some(media) if content::is_html(media) => self
-                .decoded(tree, index, part)
-                .map(|html| content::without_markup(&html).into_bytes())
-                .unwrap_or_default(),
-            Some(media) if content::is_text(media) => {
-                self.decoded(tree, index, part).map(|text| text.to_vec()).unwrap_or_default()
-            }
-            _ => Octets::new(),
+        let Some(octets) = self.decoded(tree, index, part) else { return Octets::new() };
+        match part.media.as_ref().is_some_and(content::is_html) {
+            true => content::without_markup(&octets).into_bytes(),
+            false => octets.to_vec(),
         }
     }
 }

@@ -152,7 +152,7 @@ fn text_is_extracted_without_markup() {
     assert_eq!(take("CC", "extracttext :first 8 \"v\";"), "<Hello wö>");
     assert_eq!(take("CC", "extracttext :upper \"v\";"), "<HELLO WÖRLD>");
     assert!(take("DD", "extracttext \"v\";").contains("Hello again"));
-    assert_eq!(take("EE", "extracttext \"v\";"), "<>");
+    assert_eq!(take("EE", "extracttext \"v\";"), "<Hello>");
     assert_eq!(take("AA", "extracttext \"v\";"), "<>");
 }
 
