@@ -67,3 +67,50 @@ fn apply(message: &mut Message, edits: Vec<Edit>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::StreamId;
+    use crate::mail::{ContentFacts, Envelope, ForwardPath, MailParameters, Recipient, Ret, ReversePath};
+
+    #[test]
+    fn edits_reach_the_header_the_body_and_the_envelope() {
+        let path = |text: &str| ForwardPath::parse(text, false).expect("an address");
+        let mut message = Message {
+            id: MessageId { stream: StreamId(0), start: 1, sequence: 1 },
+            envelope: Envelope {
+                reverse_path: ReversePath::Null,
+                mail: MailParameters::default(),
+                recipients: vec![Recipient::new(path("<a@one.test>"))],
+            },
+            received: Received {
+                at: WallTime(0),
+                source: Source::Unauthenticated,
+                listener: "smtp".into(),
+                remote_ip: [127, 0, 0, 1].into(),
+                local_port: 25,
+                helo: "client.test".into(),
+                authenticated_as: None,
+                content: ContentFacts::default(),
+            },
+            trace: Bytes::new(),
+            header: Bytes::from_static(b"Subject: x\r\n"),
+            has_separator: false,
+            body: Body::Memory(Vec::new()),
+        };
+        let edits = vec![
+            Edit::AppendField { name: "X-A".into(), value: "b".into() },
+            Edit::ReplaceBody(vec!["new\r\n".into()]),
+            Edit::ChangeReturn { ret: Some(Ret::Headers), envid: None },
+            Edit::AddRecipient(Recipient::new(path("<b@one.test>"))),
+            Edit::DeleteRecipient(path("<a@one.test>")),
+        ];
+        apply(&mut message, edits);
+        assert_eq!(&message.header[..], b"Subject: x\r\nX-A: b\r\n");
+        assert!(message.has_separator, "a body that is new needs the empty line before it");
+        assert!(matches!(&message.body, Body::Memory(pieces) if pieces.concat() == b"new\r\n"));
+        assert_eq!(message.envelope.mail.ret, Some(Ret::Headers));
+        assert_eq!(message.envelope.recipients, [Recipient::new(path("<b@one.test>"))]);
+    }
+}
