@@ -70,6 +70,8 @@ pub struct Peer {
     child: Child,
     pub folder: PathBuf,
     _keep: Option<tempfile::TempDir>,
+    /// It has children of its own, which end when it is asked to end.
+    has_children: bool,
 }
 
 impl Peer {
@@ -78,13 +80,19 @@ impl Peer {
         let output = fs::File::create(folder.path().join("output")).expect("a file");
         let errors = output.try_clone().expect("the same file");
         let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn().expect("it is installed");
-        let mut peer = Peer { child, folder: folder.path().to_owned(), _keep: Some(folder) };
+        let mut peer = Peer { child, folder: folder.path().to_owned(), _keep: Some(folder), has_children: false };
         eventually("a peer listens", || {
             let ended = peer.child.try_wait().expect("a child").is_some();
             assert!(!ended, "it ended: {}", peer.output());
             is_listening(port)
         });
         peer
+    }
+
+    /// Asks it to end, later, where others are just ended.
+    pub fn with_children(mut self) -> Peer {
+        self.has_children = true;
+        self
     }
 
     pub fn output(&self) -> String {
@@ -99,6 +107,16 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
+        if self.has_children {
+            let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+            let start = Instant::now();
+            while asked.is_ok()
+                && start.elapsed() < Duration::from_secs(30)
+                && matches!(self.child.try_wait(), Ok(None))
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
         self.kill();
     }
 }

@@ -92,7 +92,7 @@ fn rspamd_rejects_marks_and_rewrites() {
     fs::write(folder.path().join("conf"), conf).expect("written");
     let mut command = Command::new("rspamd");
     command.args(["-f", "-i", "-c"]).arg(folder.path().join("conf"));
-    let peer = Peer::start(&mut command, folder, port);
+    let peer = Peer::start(&mut command, folder, port).with_children();
     let pattern = |first: &str| format!("{first}JS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\n");
     let ask = |body: &str| through(&[port], facts(), &Mail::new("Subject: hello", body));
     let clean = ask("nothing wrong here\n");
