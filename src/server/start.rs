@@ -186,13 +186,14 @@ fn drop_privileges(loaded: &Loaded) -> Result<()> {
 /// Refuses a spool that holds what is not `user`'s, as a server makes that ran as somebody else. It is not given over
 /// here: root that changes owners in a directory of somebody else's follows whatever link was put there.
 fn only_of(spool: &Path, uid: u32, user: &str, owner: &str) -> Result<()> {
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
     let mut folders = vec![spool.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
             let path = entry.with_context(|| folder.display().to_string())?.path();
             let found = std::fs::symlink_metadata(&path).with_context(|| path.display().to_string())?;
-            if found.uid() != uid {
+            let is_socket = found.file_type().is_socket(); // the control socket may be in here, bound just now
+            if found.uid() != uid && !is_socket {
                 return Err(anyhow!(
                     "spool.path: {} belongs to user {}, and server.run-as.user is {user}; give it over: \
                      chown -R {owner} {}",
