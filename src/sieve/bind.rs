@@ -232,8 +232,8 @@ fn check_shape(bound: &Bound<'_, '_>, is_sound: bool, faults: &mut Faults<'_>) -
     let (call, signature) = (bound.call, bound.signature);
     match signature.tests {
         Tests::None => {
-            if let Some(message) = spurious_tests(call, signature, is_sound) {
-                faults.error(call.tests.first().map_or(call.at, |test| test.at), message);
+            if let Some((at, message)) = spurious_tests(call, signature, is_sound) {
+                faults.error(at, message);
                 return false;
             }
         }
@@ -269,25 +269,22 @@ fn check_shape(bound: &Bound<'_, '_>, is_sound: bool, faults: &mut Faults<'_>) -
     }
 }
 
-/// What is wrong with tests where none are taken; a typing error that explains them is told instead.
-fn spurious_tests(call: &Call<'_>, signature: &Signature, is_sound: bool) -> Option<String> {
+/// What is wrong with tests where none are taken, and where; a typing error that explains them is told instead.
+fn spurious_tests(call: &Call<'_>, signature: &Signature, is_sound: bool) -> Option<(usize, String)> {
     let test = call.tests.first()?;
     if !call.has_test_list && signature.tags.iter().any(|tag| tag.name.eq_ignore_ascii_case(test.name)) {
-        return Some(format!("missing colon before '{}' tag of the {}", test.name, title(signature)));
+        return Some((test.at, format!("missing colon before '{}' tag of the {}", test.name, title(signature))));
     }
     if !is_sound {
         return None;
     }
     if signature.verb == super::signature::Verb::Else && test.name.eq_ignore_ascii_case("if") {
-        return Some("'else' with a test: 'else if' is written 'elsif'".to_owned());
+        return Some((test.at, "'else' with a test: 'else if' is written 'elsif'".to_owned()));
     }
     let is_known_test = signatures::find(&[], test.name, true).is_some_and(|row| row.is_test);
     if !signature.is_test && !call.has_test_list && !is_known_test {
-        return Some(format!("missing semicolon behind the {}", title(signature)));
+        return Some((call.at, format!("missing semicolon behind the {}", title(signature))));
     }
-    Some(if signature.is_test {
-        format!("the {} accepts no sub-tests, but tests are specified", title(signature))
-    } else {
-        format!("the {} accepts no tests, but tests are specified", title(signature))
-    })
+    let what = if signature.is_test { "sub-tests" } else { "tests" };
+    Some((test.at, format!("the {} accepts no {what}, but tests are specified", title(signature))))
 }

@@ -101,7 +101,13 @@ fn order_numbers(a: Option<&[u8]>, b: Option<&[u8]>) -> Ordering {
     }
 }
 
+/// Up to this product of lengths a search that goes back is quicker than one that does not.
+const SHORT_SEARCH: usize = 64 * 1024;
+
 fn contains_ignoring_case(value: &[u8], key: &[u8]) -> bool {
+    if value.len().saturating_mul(key.len()) > SHORT_SEARCH {
+        return memchr::memmem::find(&value.to_ascii_lowercase(), &key.to_ascii_lowercase()).is_some();
+    }
     let Some((&first, rest)) = key.split_first() else { return true };
     let (lower, upper) = (first.to_ascii_lowercase(), first.to_ascii_uppercase());
     memchr::memchr2_iter(lower, upper, value)
@@ -139,6 +145,42 @@ pub(super) fn folded(text: &[u8]) -> Cow<'_, [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    const ALL: [Comparator; 4] =
+        [Comparator::Octet, Comparator::AsciiCasemap, Comparator::AsciiNumeric, Comparator::UnicodeCasemap];
+
+    proptest! {
+        #[test]
+        fn equality_and_order_agree(a in "[0-9aAäÄ]{0,4}", b in "[0-9aAäÄ]{0,4}", c in "[0-9aAäÄ]{0,4}") {
+            let (a, b, c) = (a.as_bytes(), b.as_bytes(), c.as_bytes());
+            for comparator in ALL {
+                prop_assert_eq!(comparator.equal(a, b), comparator.order(a, b).is_eq());
+                prop_assert_eq!(comparator.order(a, b), comparator.order(b, a).reverse());
+                if comparator.order(a, b).is_le() && comparator.order(b, c).is_le() {
+                    prop_assert!(comparator.order(a, c).is_le());
+                }
+            }
+        }
+
+        #[test]
+        fn containing_is_having_an_equal_part(value in "[abAB]{0,12}", key in "[abAB]{0,3}") {
+            let (value, key) = (value.as_bytes(), key.as_bytes());
+            for comparator in [Comparator::Octet, Comparator::AsciiCasemap, Comparator::UnicodeCasemap] {
+                let parts = (0..=value.len()).flat_map(|from| (from..=value.len()).map(move |to| &value[from..to]));
+                let has = { parts }.any(|part| comparator.equal(part, key));
+                prop_assert_eq!(comparator.contains(value, key), has);
+            }
+        }
+
+        #[test]
+        fn long_searches_find_what_short_ones_do(before in 0usize..2000, key in "[abAB]{40}") {
+            let value = format!("{}{}", "aB".repeat(before), key.to_uppercase());
+            prop_assert!(Comparator::AsciiCasemap.contains(value.as_bytes(), key.as_bytes()));
+            let without = "c".repeat(value.len());
+            prop_assert!(!Comparator::AsciiCasemap.contains(without.as_bytes(), key.as_bytes()));
+        }
+    }
 
     #[test]
     fn numbers_of_any_length_have_an_order() {

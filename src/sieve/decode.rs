@@ -106,7 +106,7 @@ fn hex(digit: u8) -> Option<u8> {
 pub(super) fn to_utf8(charset: &[u8], octets: Vec<u8>) -> Option<Vec<u8>> {
     match charset.to_ascii_lowercase().as_slice() {
         b"utf-8" | b"utf8" | b"us-ascii" | b"ascii" => Some(octets),
-        b"iso-8859-1" | b"latin1" => Some(by_table(&octets, |b| char::from(b))),
+        b"iso-8859-1" | b"latin1" => Some(by_table(&octets, char::from)),
         b"iso-8859-15" | b"latin9" => Some(by_table(&octets, latin9)),
         b"windows-1252" | b"cp1252" => Some(by_table(&octets, windows_1252)),
         _ => None,

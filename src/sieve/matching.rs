@@ -62,7 +62,7 @@ pub(super) struct Probe<'p> {
 }
 
 /// Octets that cost one step.
-const OCTETS_PER_STEP: u64 = 64;
+const OCTETS_PER_STEP: u64 = 256;
 
 /// Why a value could not be held against a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +129,10 @@ impl<'p> Probe<'p> {
         let comparator = self.matcher.comparator;
         for (i, key) in self.keys.iter().enumerate() {
             let prepared = self.matcher.keys.get(i).map_or(&Prepared::Plain, |key| &key.prepared);
+            if self.matcher.kind == MatchType::Matches {
+                // A glob may look at every octet once for each of its own.
+                self.work = self.work.saturating_add(value.len() as u64 * key.len() as u64 / 8);
+            }
             self.work += 16 + value.len() as u64;
             if self.work > self.work_max {
                 return Err(MatchError::Limit(Limit::Steps));

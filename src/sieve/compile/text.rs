@@ -278,7 +278,6 @@ fn is_part((i, part): (usize, &str)) -> bool {
 
 /// An encoded character at the front of `text`: what it stands for, or what is wrong, and its length.
 /// What does not follow the grammar stands for itself.
-#[expect(clippy::type_complexity, reason = "a private pair of a result and a length")]
 fn encoded(text: &[u8]) -> Option<(Result<Vec<u8>, String>, usize)> {
     let end = memchr::memchr(b'}', text)?;
     let inner = text.get(2..end)?;

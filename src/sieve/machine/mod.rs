@@ -262,7 +262,7 @@ impl<'a> Machine<'a> {
         self.edited.as_deref().unwrap_or(self.view.header)
     }
 
-    /// Runs until an answer is needed or the script is over.
+    /// Runs until an answer is needed or the script is over; after that the machine is spent.
     pub fn run(&mut self) -> Step {
         if let Some(question) = &self.pending {
             return Step::Ask(question.clone());
