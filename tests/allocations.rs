@@ -13,7 +13,10 @@ use posthaste::expr::{
 use posthaste::lookup::{
     Class, DirectorySettings, ListSettings, ListValue, Lookups, Memory, PrincipalSettings, Settings, ShardLookups,
 };
-use posthaste::mail::Mailbox;
+use posthaste::mail::{
+    Envelope, ForwardPath, HeaderSection, MailParameters, Mailbox, MessageView, Recipient, ReversePath,
+};
+use posthaste::sieve::{Compiler, Limits, Machine, Step};
 
 /// What a session knows at RCPT.
 struct Session {
@@ -168,4 +171,29 @@ fn what_makes_a_new_text_allocates() {
     let session = session();
     let expr = compile(&Source::from("'to ' + rcpt + ' from ' + sender"), CompactString::default());
     assert_ne!(allocations(&expr, &session, |text| assert!(text.starts_with("to jane"))), 0);
+}
+
+#[test]
+fn a_script_allocates_for_its_actions_only() {
+    const SCRIPT: &str = r#"require ["envelope", "subaddress", "fileinto"];
+        if anyof (header :contains ["subject", "x-spam"] ["casino", "lottery"], not exists ["from", "to"]) { discard; }
+        if address :domain "from" ["partner.example", "supplier.example"] { fileinto "partners"; }
+        if allof (envelope :detail "to" "orders", size :under 1M) { fileinto "orders"; }
+        if header :matches "subject" ["*[ticket ???????]*", "Re: *ticket*"] { fileinto "tickets"; }"#;
+    let program = Compiler::new().compile(SCRIPT).expect("compiles").program;
+    let content = "From: Jane <jane.doe@customers.example.net>\r\nTo: bob@example.org\r\nSubject: hello\r\n\r\n";
+    let (header, _) = HeaderSection::split(&bytes::Bytes::from_static(content.as_bytes()));
+    let view = MessageView { trace: b"", header: &header, body: &[], has_separator: true };
+    let mailbox = |text| Mailbox::parse(text, false).expect("an address");
+    let envelope = Envelope {
+        reverse_path: ReversePath::Mailbox(mailbox("jane.doe@customers.example.net")),
+        mail: MailParameters::default(),
+        recipients: vec![Recipient::new(ForwardPath(mailbox("bob+work@example.org")))],
+    };
+    let counted = measure(|| {
+        let mut machine = Machine::new(&program, &view, &envelope, Limits::default());
+        let Step::Done(actions) = machine.run() else { panic!("it asks nothing") };
+        assert!(actions.is_kept());
+    });
+    assert_eq!(counted.count_total, 1, "the list of actions");
 }

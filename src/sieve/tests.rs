@@ -143,3 +143,141 @@ fn expressions_compute_over_variables() {
         faults.expect_err("a fault")[0].to_string().starts_with("line 2, column 9: error: the eval test: expected")
     );
 }
+
+/// Runs a script whose questions get these answers in their order; the questions, and the actions.
+fn run_with(script: &str, answers: Vec<Answer>) -> (Vec<Question>, Vec<Action>) {
+    let program = Compiler::new().compile(script).expect("compiles").program;
+    let content = Bytes::from_static(MESSAGE);
+    let (header, at) = HeaderSection::split(&content);
+    let body = [content.slice(at..)];
+    let view = MessageView { trace: b"", header: &header, body: &body, has_separator: true };
+    let envelope = envelope();
+    let mut machine = Machine::new(&program, &view, &envelope, Limits::default());
+    let (mut asked, mut answers) = (Vec::new(), answers.into_iter());
+    loop {
+        match machine.run() {
+            Step::Done(actions) => return (asked, actions.list),
+            Step::Failed(error) => panic!("{error}"),
+            Step::Ask(question) => {
+                asked.push(question);
+                machine.answer(answers.next().expect("an answer for each question"));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_only_the_host_knows_is_asked() {
+    let (asked, list) = run_with(
+        "require [\"extlists\", \"duplicate\", \"mailbox\", \"special-use\", \"variables\", \"fileinto\"];\n\
+         if not address :list \"from\" [\"friends\", \"family\"] { stop; }\n\
+         if duplicate :uniqueid \"x\" :seconds 60 :handle \"h\" { stop; }\n\
+         if allof(mailboxexists [\"a\", \"b\"], specialuse_exists \"a\" \"\\\\Junk\") { fileinto \"${0}\"; }",
+        vec![
+            Answer::Text(Some(b"coyote@desert.example.org".to_vec())),
+            Answer::Bool(false),
+            Answer::Bool(true),
+            Answer::Bool(true),
+        ],
+    );
+    assert_eq!(
+        asked[0],
+        Question::InList {
+            lists: vec![b"friends".to_vec(), b"family".to_vec()],
+            values: vec![b"coyote@desert.example.org".to_vec()]
+        }
+    );
+    let duplicate = Question::Duplicate { id: b"x".to_vec(), handle: b"h".to_vec(), seconds: 60, is_last: false };
+    assert_eq!(asked[1], duplicate);
+    assert_eq!(asked.len(), 4);
+    assert!(matches!(&list[..], [Action::FileInto(into)] if into.mailbox == "coyote@desert.example.org"));
+}
+
+#[test]
+fn included_scripts_share_globals_and_nothing_else() {
+    let inner = "require [\"include\", \"variables\"]; global \"g\"; set \"g\" \"from inside\"; set \"l\" \"x\";\n\
+                 if header :matches \"subject\" \"*\" { return; } stop;";
+    let inner = std::sync::Arc::new(Compiler::new().compile(inner).expect("compiles").program);
+    let outer = "require [\"include\", \"variables\", \"fileinto\"]; global \"g\"; set \"l\" \"kept\";\n\
+                 include :once \"inner\"; include :once \"inner\"; include :optional :global \"none\";\n\
+                 fileinto \"${g}/${l}/${1}\";";
+    let answers = vec![Answer::Script(Included::Found(inner)), Answer::Script(Included::Missing)];
+    let (asked, list) = run_with(outer, answers);
+    assert_eq!(asked[1], Question::Script { name: "none".into(), is_global: true });
+    assert!(matches!(&list[..], [Action::FileInto(into)] if into.mailbox == "from inside/kept/"), "{list:?}");
+}
+
+#[test]
+fn a_script_that_includes_itself_fails() {
+    let program = Compiler::new().compile("require \"include\"; include \"me\";").expect("compiles").program;
+    let shared = std::sync::Arc::new(program.clone());
+    let (header, envelope) = (HeaderSection::default(), envelope());
+    let view = MessageView { trace: b"", header: &header, body: &[], has_separator: false };
+    let mut machine = Machine::new(&program, &view, &envelope, Limits::default());
+    for _ in 0..3 {
+        match machine.run() {
+            Step::Ask(_) => machine.answer(Answer::Script(Included::Found(shared.clone()))),
+            Step::Failed(error) => {
+                assert!(matches!(error.kind, RunErrorKind::Include { why: "it includes itself", .. }));
+                return;
+            }
+            Step::Done(_) => break,
+        }
+    }
+    panic!("it must fail");
+}
+
+#[test]
+fn redirects_carry_their_parameters() {
+    let list = run("require [\"redirect-dsn\", \"redirect-deliverby\", \"copy\"];\n\
+         redirect :copy :notify \"SUCCESS,delay\" :ret \"hdrs\" :bytimerelative 600 :bymode \"notify\" :bytrace \
+         \"Jane <jane@example.net>\";")
+    .expect("runs");
+    let [Action::Redirect(redirect), Action::Keep(keep)] = &list[..] else { panic!("{list:?}") };
+    assert!(keep.is_implicit && redirect.is_copy);
+    assert_eq!(redirect.to.as_str(), "jane@example.net");
+    assert_eq!(redirect.notify, Some(crate::mail::Notify { success: true, failure: false, delay: true }));
+    assert_eq!(redirect.ret, Some(crate::mail::Ret::Headers));
+    let by = RedirectBy { when: RedirectDeadline::InSeconds(600), is_return: false, is_trace: true };
+    assert_eq!(redirect.deliver_by, Some(by));
+    assert!(run("require \"redirect-dsn\"; redirect :notify \"SOON\" \"a@b.example\";").is_err());
+}
+
+#[test]
+fn a_refusal_excludes_a_delivery() {
+    let list = run("require \"ereject\"; ereject \"550 5.7.1 No\";").expect("runs");
+    assert_eq!(list, [Action::Reject(Reject { reason: "550 5.7.1 No".into(), is_ereject: true })]);
+    for script in ["reject \"no\"; keep;", "keep; reject \"no\";", "redirect \"a@b.example\"; reject \"no\";"] {
+        let error = run(&format!("require \"reject\"; {script}")).expect_err("a conflict");
+        assert!(error.contains("cannot be combined"), "{error}");
+    }
+}
+
+#[test]
+fn a_script_may_change_the_envelope() {
+    let list = run("require [\"variables\", \"envelope\"]; set \"envelope.from\" \"new@example.net\";\n\
+         if envelope :domain \"from\" \"example.net\" { set \"envelope.notify\" \"NEVER\"; }")
+    .expect("runs");
+    let set = |part, value: &str| Action::SetEnvelope { part, value: value.into() };
+    assert_eq!(list[..2], [set(EnvelopePart::From, "new@example.net"), set(EnvelopePart::Notify, "NEVER")]);
+}
+
+#[test]
+fn what_cannot_mean_what_it_says_is_warned_of() {
+    let script = "require [\"fileinto\", \"copy\"];\nif size :under 0 { keep; }\n\
+                  if header :matches \"a:\" \"b\" { stop; keep; }";
+    let warnings = Compiler::new().compile(script).expect("compiles").warnings;
+    let told: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn the_examples_of_the_documentation_compile() {
+    let document = include_str!("../../docs/sieve.md");
+    let examples: Vec<_> = document.split("```sieve\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let compiled = Compiler::new().compile(example).unwrap_or_else(|faults| panic!("{example}\n{faults:?}"));
+        assert_eq!(compiled.warnings, [], "{example}");
+    }
+}
