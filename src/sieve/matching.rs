@@ -129,9 +129,9 @@ impl<'p> Probe<'p> {
         let comparator = self.matcher.comparator;
         for (i, key) in self.keys.iter().enumerate() {
             let prepared = self.matcher.keys.get(i).map_or(&Prepared::Plain, |key| &key.prepared);
-            if self.matcher.kind == MatchType::Matches {
-                // A glob may look at every octet once for each of its own.
-                self.work = self.work.saturating_add(value.len() as u64 * key.len() as u64 / 8);
+            if matches!(self.matcher.kind, MatchType::Matches | MatchType::Regex) {
+                // A pattern may look at every octet once for each of its own.
+                self.work = self.work.saturating_add((value.len() as u64).saturating_mul(key.len() as u64) / 8);
             }
             self.work += 16 + value.len() as u64;
             if self.work > self.work_max {
