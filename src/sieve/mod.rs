@@ -96,6 +96,8 @@
 //! the message with the edits before it, and tests see them at once. The same mailbox or address is
 //! delivered to once (RFC 5228 §2.10.3); `reject` with a delivery is an error (RFC 5429 §2.1).
 //!
+//! The messages that `vacation`, `notify` and `reject` imply are built by [`outgoing`].
+//!
 //! # How it works
 //!
 //! `lexer` → `parse` (a tree of calls, `ast`) → `bind` (each call against its row in `signatures`) →
@@ -115,7 +117,7 @@
 //! | RFC 3894 | `copy` | yes |
 //! | RFC 4790, 5051 | comparators `i;octet`, `i;ascii-casemap`, `i;ascii-numeric` | yes |
 //! | RFC 5051 | `i;unicode-casemap` | partial: simple case mapping, no decomposition |
-//! | RFC 5173 | `body` | not yet |
+//! | RFC 5173 | `body` | yes |
 //! | RFC 5183 | `environment` | yes; the items are the host's |
 //! | RFC 5229 | `variables` | yes; `${0}` to `${32}` |
 //! | RFC 5230, 6131 | `vacation`, `vacation-seconds` | yes |
@@ -129,7 +131,8 @@
 //! | RFC 5435, 5436 | `enotify` | `mailto` only |
 //! | RFC 5463 | `ihave` | yes |
 //! | RFC 5490 | `mailbox` | yes; `mboxmetadata`, `servermetadata`: no |
-//! | RFC 5703, 6558 | `mime`, `foreverypart`, `replace`, `enclose`, `extracttext`, `convert` | not yet |
+//! | RFC 5703 | `mime`, `foreverypart`, `replace`, `enclose`, `extracttext` | yes; `enclose` partial: `mime/mod.rs` says how |
+//! | RFC 6558 | `convert` | partial: text/html to text/plain |
 //! | RFC 6009 | `envelope-dsn`, `envelope-deliverby`, `redirect-dsn`, `redirect-deliverby` | yes |
 //! | RFC 6134 | `extlists` | yes; the lists are the host's |
 //! | RFC 6609 | `include` | yes; at run time, [`Program::includes`] tells them beforehand |
