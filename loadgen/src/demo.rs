@@ -19,6 +19,9 @@ use posthaste_rt::signal::Signals;
 
 use crate::audit::command as audit;
 use crate::host;
+use crate::process::span::Span as RunSpan;
+use crate::process::watch::{self, WatchOptions};
+use crate::report;
 use crate::sink::options::Options as SinkOptions;
 use crate::sink::run::{self as sink_run, Running};
 use crate::source::options::Options as SourceOptions;
@@ -59,6 +62,14 @@ pub struct Options {
     #[arg(long, value_name = "SIZE", default_value = "10K")]
     size: String,
 
+    /// Write the result as JSON to this file (summary.json in the folder)
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Write the result as one HTML page to this file (report.html in the folder)
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
     /// Where ledgers, logs and the results go
     #[arg(long, value_name = "FOLDER", default_value = "var/loadgen-demo")]
     folder: PathBuf,
@@ -68,6 +79,7 @@ pub struct Options {
 struct Relay {
     child: Child,
     port: u16,
+    metrics_port: u16,
 }
 
 impl Drop for Relay {
@@ -82,9 +94,12 @@ impl Drop for Relay {
 impl Relay {
     fn start(binary: &Path, folder: &Path, sink_port: u16) -> anyhow::Result<Self> {
         // Free now; nobody else on this machine is expected to take it within the next moment.
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let (smtp, metrics) = (TcpListener::bind(("127.0.0.1", 0))?, TcpListener::bind(("127.0.0.1", 0))?);
+        let (port, metrics_port) = (smtp.local_addr()?.port(), metrics.local_addr()?.port());
+        drop((smtp, metrics));
         let configuration = CONFIGURATION
             .replace("@PORT@", &port.to_string())
+            .replace("@METRICS@", &metrics_port.to_string())
             .replace("@SINK@", &sink_port.to_string())
             .replace("@FOLDER@", &folder.to_string_lossy());
         let path = folder.join("posthaste.toml");
@@ -95,7 +110,7 @@ impl Relay {
         // Its own group: Ctrl-C is ours, and we end it in order.
         let child = command.process_group(0).spawn();
         let child = child.with_context(|| format!("cannot start {}", binary.display()))?;
-        let mut relay = Relay { child, port };
+        let mut relay = Relay { child, port, metrics_port };
         relay.wait_until_it_listens(folder)?;
         Ok(relay)
     }
@@ -178,23 +193,41 @@ pub fn command(options: &Options, signals: &mut Signals) -> anyhow::Result<bool>
     println!("demo: {} (process {}) listens on 127.0.0.1:{}", binary.display(), relay.child.id(), relay.port);
     println!("demo: source -> relay (stored before 250) -> sink, all on this machine; Ctrl-C ends it");
     let server = format!("127.0.0.1:{}", relay.port);
-    let mut words = vec![server.as_str(), "--time", &options.time, "--size", &options.size, "--ledger", &source_ledger];
+    // Watched from here, so that the relaying of what is queued at the end counts too.
+    let watch = WatchOptions::of(relay.child.id(), &format!("http://127.0.0.1:{}", relay.metrics_port))?;
+    let watch = watch::start(&watch, ([127, 0, 0, 1].into(), relay.port))?;
+    let mut words = vec![
+        server.as_str(),
+        "--no-watch",
+        "--time",
+        &options.time,
+        "--size",
+        &options.size,
+        "--ledger",
+        &source_ledger,
+    ];
     match options.find_max {
         true => words.push("--find-max"),
         false => words.extend(["--rate", &options.rate]),
     }
     let mut summary = execute(&SourceOptions::from_words(&words)?, 1, signals)?;
     drain(&mut sink, summary.totals.acknowledged_in_all, signals);
+    summary.server = watch.map(|watch| watch.finish(&RunSpan::of(&summary)));
     relay.end()?;
     summary.sink = Some(sink.finish()?);
     let audit_options = audit::Options::of(&source_ledger, &sink_ledger);
     let verdict = audit::make(&audit_options)?;
     summary.audit = Some(verdict.counts.clone());
     print!("{}", table::summary(&summary));
-    table::write_json(&folder.join("summary.json"), &summary)?;
+    let json = options.json.clone().unwrap_or_else(|| folder.join("summary.json"));
+    let page = options.report.clone().unwrap_or_else(|| folder.join("report.html"));
+    table::write_json(&json, &summary)?;
+    report::write(&page, &summary)?;
     let _ = fs::remove_dir_all(folder.join("spool")); // the rest of the folder is for the reader
     println!(
-        "demo: results in {0}/summary.json, ledgers beside it, the relay's log in {0}/posthaste.out",
+        "demo: results in {} and {}, ledgers and the relay's log in {}",
+        page.display(),
+        json.display(),
         folder.display()
     );
     Ok(verdict.is_clean())

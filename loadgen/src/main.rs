@@ -11,7 +11,9 @@ mod hash;
 mod host;
 mod ledger;
 mod marker;
+mod process;
 mod random;
+mod report;
 mod sink;
 mod source;
 mod summary;
@@ -41,6 +43,7 @@ enum Command {
     Sink(Box<sink::options::Options>),
     Audit(audit::command::Options),
     Demo(demo::Options),
+    Report(report::command::ReportOptions),
     Dns(Box<dns::command::Options>),
 }
 
@@ -65,6 +68,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let is_clean = audit::command::command(&options)?;
             return Ok(status(is_clean));
         }
+        Command::Report(options) => report::command::command(&options)?,
         Command::Demo(options) => return Ok(status(demo::command(&options, &mut signals)?)),
         Command::Dns(options) => dns::command::command(&options, &mut signals)?,
     }

@@ -8,6 +8,23 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// Version of everything written as JSON. Fields may be added within a version; what is there keeps its name, type and unit.
+pub const SCHEMA: u32 = 1;
+
+/// A value as it is written: with the version.
+#[derive(Debug, Serialize)]
+pub struct Versioned<'a, T> {
+    schema: u32,
+    #[serde(flatten)]
+    value: &'a T,
+}
+
+impl<'a, T> From<&'a T> for Versioned<'a, T> {
+    fn from(value: &'a T) -> Self {
+        Versioned { schema: SCHEMA, value }
+    }
+}
+
 /// Longest latency told apart: ten minutes.
 pub const LATENCY_US_MAX: u64 = 600_000_000;
 
@@ -78,6 +95,9 @@ pub struct Run {
     pub warm_up_s: f64,
     /// Seconds that were measured.
     pub measured_s: f64,
+    /// The generator's clock at the start, for what else is laid over the run's time; not written.
+    #[serde(skip)]
+    pub clock_us: u64,
 }
 
 /// What came of a run, warm-up excluded unless said otherwise.
@@ -255,13 +275,58 @@ pub struct SinkCounts {
 pub struct ServerUse {
     /// Its process id, of the parent where it is several.
     pub pid: u32,
-    /// Its command.
+    /// Its command, as far as the kernel keeps it.
     pub name: String,
+    /// The disk whose counters are in the samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+    /// What could not be seen, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// What the measured span took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<ServerSpan>,
+    /// What the run took from its start to the last look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<ServerSpan>,
     /// What was read, in order.
     pub samples: Vec<ServerSample>,
 }
 
-/// One look at a server's processes; counters are since the first look.
+/// What a server's processes used over a span.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServerSpan {
+    /// Length of the span.
+    pub seconds: f64,
+    /// Messages acknowledged in it.
+    pub messages: u64,
+    /// CPU seconds in user space.
+    pub user_s: f64,
+    /// CPU seconds in the kernel.
+    pub system_s: f64,
+    /// Microseconds of CPU per message.
+    pub cpu_us_per_message: f64,
+    /// Most resident bytes seen in it.
+    pub resident_bytes_max: u64,
+    /// Voluntary context switches.
+    pub switches_voluntary: u64,
+    /// Involuntary context switches.
+    pub switches_involuntary: u64,
+    /// Bytes the processes wrote to storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_bytes: Option<u64>,
+    /// Flushes by the server's own count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flushes: Option<u64>,
+    /// Bytes written to the disk, by everyone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_written_bytes: Option<u64>,
+    /// Flushes of the disk, by everyone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_flushes: Option<u64>,
+}
+
+/// One look at a server's processes, ended children included; counters are since the start of the run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServerSample {
     /// Seconds since the start of the run.
@@ -270,19 +335,31 @@ pub struct ServerSample {
     pub user_s: f64,
     /// CPU seconds in the kernel.
     pub system_s: f64,
-    /// Resident bytes now.
+    /// Resident bytes now; what processes share is counted for each.
     pub resident_bytes: u64,
+    /// Processes now.
+    pub processes: u64,
+    /// Threads now.
+    pub threads: u64,
     /// Voluntary context switches.
     pub switches_voluntary: u64,
     /// Involuntary context switches.
     pub switches_involuntary: u64,
-    /// Bytes written to storage.
-    pub written_bytes: u64,
+    /// Bytes written to storage, where that may be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_bytes: Option<u64>,
     /// Bytes read from storage.
-    pub read_bytes: u64,
-    /// Flushes, where they can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_bytes: Option<u64>,
+    /// Flushes by the server's own count, where its metrics are read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flushes: Option<u64>,
+    /// Bytes written to the disk, by everyone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_written_bytes: Option<u64>,
+    /// Flushes of the disk, by everyone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_flushes: Option<u64>,
 }
 
 /// One step of the search for the highest rate.

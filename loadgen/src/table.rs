@@ -7,12 +7,17 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::summary::{AuditCounts, Cost, SinkCounts, Summary};
+use crate::summary::{AuditCounts, Cost, ServerUse, SinkCounts, Summary, Versioned};
 use crate::values::{grouped, micros};
+
+/// `value` as JSON, with the version of the format.
+pub fn json(value: &impl Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(&Versioned::from(value))?)
+}
 
 /// Writes `value` as JSON to `path`; `-` is standard output.
 pub fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(value)?;
+    let text = json(value)?;
     if path == Path::new("-") {
         return writeln!(std::io::stdout(), "{text}").context("standard output");
     }
@@ -82,6 +87,9 @@ pub fn summary(summary: &Summary) -> String {
     totals(&mut out, summary);
     latencies(&mut out, summary);
     counts(&mut out, summary);
+    if let Some(used) = &summary.server {
+        server(&mut out, used);
+    }
     if let Some(counts) = &summary.sink {
         out.push_str(&sink(counts));
     }
@@ -164,6 +172,28 @@ fn latencies(out: &mut String, summary: &Summary) {
     } else {
         let _ = writeln!(out, "closed loop: each session waits for its reply, so a slow server is asked less often.");
     }
+}
+
+fn server(out: &mut String, used: &ServerUse) {
+    let _ = writeln!(out, "server (process {}, {})", used.pid, used.name);
+    for (span, when) in [(&used.measured, "while measured"), (&used.whole, "until the last look")] {
+        let Some(span) = span else { continue };
+        let each = |value: u64| value as f64 / span.messages.max(1) as f64;
+        let cpu = format!("{:.1} us of CPU per message", span.cpu_us_per_message);
+        row(out, when, format!("{cpu} (user {:.2} s, system {:.2} s)", span.user_s, span.system_s));
+        let (voluntary, involuntary) = (each(span.switches_voluntary), each(span.switches_involuntary));
+        let mut words = format!("{voluntary:.2} voluntary and {involuntary:.2} involuntary switches");
+        if let Some(written) = span.written_bytes {
+            let _ = write!(words, ", {:.0} bytes written", each(written));
+        }
+        match (span.flushes, span.device_flushes) {
+            (Some(flushes), _) => drop(write!(words, ", {:.3} flushes", each(flushes))),
+            (None, Some(flushes)) => drop(write!(words, ", {:.3} flushes of the disk", each(flushes))),
+            (None, None) => {}
+        }
+        row(out, "", format!("per message {words}"));
+    }
+    used.notes.iter().for_each(|note| row(out, "", note));
 }
 
 fn counts(out: &mut String, summary: &Summary) {

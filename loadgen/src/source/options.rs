@@ -16,6 +16,7 @@ use super::schedule::Arrivals;
 use super::settings::{Load, Settings, TlsSettings, TlsUse};
 use super::sizes::{SIZE_MAX, SizeChoice, Sizes};
 use super::wire::{Credentials, Features, Mechanism};
+use crate::process::watch::WatchOptions;
 use crate::random::Random;
 use crate::values::{Size, Span};
 
@@ -38,6 +39,9 @@ pub struct Options {
 
     #[command(flatten)]
     talk: TalkOptions,
+
+    #[command(flatten)]
+    pub watch: WatchOptions,
 
     #[command(flatten)]
     pub output: OutputOptions,
@@ -253,6 +257,10 @@ pub struct OutputOptions {
     /// Write the result as JSON to this file ("-" is standard output)
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+
+    /// Write the result as one HTML page to this file
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 
     /// No line per second while it runs
     #[arg(long)]

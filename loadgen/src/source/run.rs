@@ -18,9 +18,11 @@ use super::stats::{Counts, Second, Stats};
 use super::{find_max, schedule};
 use crate::host::{self, CpuTime, Stop};
 use crate::ledger;
+use crate::process::span::Span;
+use crate::process::watch;
 use crate::summary::{Cost, Run, Sample, Summary, Totals};
 use crate::values::{grouped, micros};
-use crate::{table, tls};
+use crate::{report, table, tls};
 
 /// A source that has seen its server and can run.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub struct Found {
     pub cpu: CpuTime,
     /// Length of the measured span.
     pub measured_s: f64,
+    /// When it started, on the clock.
+    pub started_us: u64,
     /// Ctrl-C came.
     pub is_interrupted: bool,
 }
@@ -108,7 +112,7 @@ impl Runner {
             measured_us = measured_us.max(ended.measured_us);
         }
         let measured_s = measured_us as f64 / 1e6;
-        Ok(Found { stats, samples: follow.samples(), cpu, measured_s, is_interrupted })
+        Ok(Found { stats, samples: follow.samples(), cpu, measured_s, started_us, is_interrupted })
     }
 
     /// Everything in one value.
@@ -173,6 +177,7 @@ impl Runner {
             options: option_words(settings),
             warm_up_s: load.warm_up_us as f64 / 1e6,
             measured_s: found.measured_s,
+            clock_us: found.started_us,
         }
     }
 
@@ -347,7 +352,9 @@ impl Follow {
 pub fn execute(options: &Options, cpu_index: usize, signals: &mut Signals) -> anyhow::Result<Summary> {
     let plan = options.resolve()?;
     let runner = Runner::prepare(&plan, &options.output, cpu_index)?;
-    let summary = match plan.goal {
+    let server = plan.settings.servers.first().map(|address| (address.ip(), address.port()));
+    let watch = server.map(|server| watch::start(&options.watch, server)).transpose()?.flatten();
+    let mut summary = match plan.goal {
         Some(goal) => find_max::search(&runner, &plan, goal, signals)?,
         None => {
             let found = runner.run(plan.load, signals)?;
@@ -355,6 +362,7 @@ pub fn execute(options: &Options, cpu_index: usize, signals: &mut Signals) -> an
         }
     };
     runner.finish()?;
+    summary.server = watch.map(|watch| watch.finish(&Span::of(&summary)));
     Ok(summary)
 }
 
@@ -363,6 +371,9 @@ pub fn command(options: &Options, signals: &mut Signals) -> anyhow::Result<()> {
     let summary = execute(options, 0, signals)?;
     if let Some(path) = &options.output.json {
         table::write_json(path, &summary)?;
+    }
+    if let Some(path) = &options.output.report {
+        report::write(path, &summary)?;
     }
     if options.output.json.as_deref() != Some(std::path::Path::new("-")) {
         print!("{}", table::summary(&summary));
