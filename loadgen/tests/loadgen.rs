@@ -423,6 +423,8 @@ fn the_demo_ends_clean_with_all_it_started() {
     assert!(number(&result, "/audit/acknowledged") > 0, "{}", text(&shown));
     assert_eq!(number(&result, "/audit/acknowledged"), number(&result, "/audit/intact"));
     assert_eq!(number(&result, "/audit/acknowledged"), number(&result, "/sink/first"));
+    let page = fs::read_to_string(files.path("demo/report.html")).expect("a page");
+    assert!(page.contains("Audit: clean") && number(&result, "/server/pid") > 0);
     let words = text(&shown);
     let pid = words.split("(process ").nth(1).and_then(|rest| rest.split(')').next()).expect("it names the process");
     assert!(!Path::new("/proc").join(pid).exists(), "the relay still runs");
