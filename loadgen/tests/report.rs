@@ -121,7 +121,7 @@ fn the_name_server_answers_and_counts() {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
     socket.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
     // A question by hand (RFC 1035 §4.1): id 7, one question, d5.test, then the type and class IN.
-    let mut ask = |kind: u8| {
+    let ask = |kind: u8| {
         let question = [&[0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], b"\x02d5\x04test\x00", &[0, kind, 0, 1]].concat();
         socket.send_to(&question, &server.address).expect("sent");
         let mut reply = [0; 512];
