@@ -37,7 +37,10 @@ impl FromStr for Url {
 
 /// The metric whose name ends in `name`, summed over its labels.
 pub fn counter(url: &Url, name: &str) -> io::Result<u64> {
-    let page = get(url)?;
+    let page = get(url).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::other("no answer in time"),
+        _ => error,
+    })?;
     let Some((head, body)) = page.split_once("\r\n\r\n") else { return Err(io::Error::other("no HTTP reply")) };
     let status = head.lines().next().unwrap_or_default();
     if !status.contains(" 200") {

@@ -146,6 +146,7 @@ impl Watcher {
     /// Whether there was something to see.
     fn look(&mut self) -> bool {
         let Some(look) = self.family.look() else { return false };
+        let at_us = clock::now(); // what follows may take its time
         if look.written_bytes.is_none() {
             self.looks.notes.insert("bytes of the process are hidden: /proc/PID/io needs the same user or root".into());
         }
@@ -160,7 +161,7 @@ impl Watcher {
             device_written_bytes: disk.map(|(written, _)| written),
             device_flushes: disk.and_then(|(_, flushes)| flushes),
         };
-        self.looks.seen.push(Timed { at_us: clock::now(), seen });
+        self.looks.seen.push(Timed { at_us, seen });
         true
     }
 

@@ -25,7 +25,7 @@ pub struct Figure {
     pub heading: &'static str,
     /// What is to be known to read it.
     pub note: String,
-    /// Entries of the legend: class, drawn broken, word. Empty where one line needs none, or lines are named at their ends.
+    /// Entries of the legend: class, drawn broken, word. Empty where lines are named at their ends.
     pub legend: Vec<(&'static str, bool, String)>,
     /// It takes the whole width.
     pub is_wide: bool,
@@ -35,7 +35,7 @@ pub struct Figure {
 
 fn figure(heading: &'static str, note: impl Into<String>, mut chart: Chart) -> Figure {
     chart.title = heading.to_owned();
-    let legend = match chart.is_named || chart.series.len() < 2 {
+    let legend = match chart.is_named {
         true => Vec::new(),
         false => chart.series.iter().map(|of| (of.class, of.drawn == Drawn::Dashed, of.name.clone())).collect(),
     };

@@ -175,6 +175,9 @@ fn draw(out: &mut String, figure: &Figure) {
 }
 
 fn latencies(out: &mut String, summary: &Summary) {
+    if summary.phases.is_empty() {
+        return;
+    }
     out.push_str(
         "<h2>Latency</h2>\n<div class=\"card\">\n<table id=\"latency\">\n<thead><tr><th>phase</th><th class=\"number\">count</th>",
     );
