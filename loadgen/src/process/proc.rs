@@ -45,7 +45,7 @@ impl Stat {
     }
 }
 
-/// The number after `name` at the begin of a line: `VmRSS:	  5120 kB`, `write_bytes: 4096`.
+/// The number after `name` at the begin of a line: `VmRSS: 5120 kB`, `write_bytes: 4096`.
 pub fn number_of(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_ascii_whitespace().next()?.parse().ok()
