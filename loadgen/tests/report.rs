@@ -61,7 +61,7 @@ fn a_source_writes_json_and_a_page_and_sees_the_server() {
     let sink = listening(&["sink", "--quiet", "--listen", "127.0.0.1:0"]);
     let (json_at, page_at) = (word("run.json"), word("run.html"));
     // Long enough for a look or two; how fast it goes does not matter.
-    let own = ["source", sink.address.as_str(), "--quiet", "--rate", "100", "-t", "2s", "--warm-up", "500ms"];
+    let own = ["source", sink.address.as_str(), "--quiet", "--rate", "100", "-t", "4s", "--warm-up", "500ms"];
     let sent = run(&[&own[..], &["--json", &json_at, "--report", &page_at]].concat());
     assert!(sent.status.success(), "{}", text(&sent));
     let result = json(&path("run.json"));
