@@ -6,6 +6,7 @@ use posthaste::base::WallTime;
 use posthaste::mail::{
     Envelope, ForwardPath, HeaderSection, MailParameters, Mailbox, MessageView, Recipient, ReversePath,
 };
+use posthaste::sieve::outgoing::{self, Origin};
 use posthaste::sieve::{Action, Answer, Compiler, Included, Limits, Machine, Program, Question, Severity, Step};
 
 /// The text of a script: it compiles, or has errors with a place in it.
@@ -42,7 +43,42 @@ pub fn run(input: &[u8]) {
         };
         assert!(actions.list.iter().any(disposes), "something becomes of every message");
         assert!(actions.rejection().is_none() || !actions.is_kept());
+        actions.list.iter().for_each(|action| letters(action, content));
     }
+}
+
+/// A letter that an action implies is a header section of whole fields, an empty line, a body.
+fn letters(action: &Action, content: &[u8]) {
+    let header = HeaderSection::split(&bytes::Bytes::copy_from_slice(content)).0;
+    let owner = Mailbox::parse("user@example.com", false).expect("an address");
+    let envelope = Envelope {
+        reverse_path: ReversePath::Mailbox(Mailbox::parse("sender@example.org", false).expect("an address")),
+        mail: MailParameters::default(),
+        recipients: vec![Recipient::new(ForwardPath(owner.clone()))],
+    };
+    let origin = Origin {
+        header: &header,
+        envelope: &envelope,
+        owner: &owner,
+        postmaster: &owner,
+        hostname: "mx.example.com",
+        id: "1",
+        now: WallTime(1_795_400_000_000),
+    };
+    let letter = match action {
+        Action::Vacation(vacation) => outgoing::vacation(vacation, &origin),
+        Action::Notify(notification) => outgoing::notification(notification, &origin),
+        Action::Reject(reject) => {
+            assert!(outgoing::reply(reject).code >= 400);
+            outgoing::refusal(reject, &origin)
+        }
+        _ => return,
+    };
+    let Ok(letter) = letter else { return };
+    let (header, at) = HeaderSection::split(&letter.content);
+    assert!(at > header.raw().len() && header.raw().is_ascii());
+    assert!(header.fields().all(|field| !field.name.is_empty() && field.raw.ends_with(b"\r\n")));
+    assert_eq!(header.named("auto-submitted").count(), 1);
 }
 
 fn evaluate(program: &Arc<Program>, content: &[u8]) -> Step {

@@ -6,6 +6,10 @@
 //! * the text of HTML: RFC 5173 §5.3 leaves the extraction to each implementation; single words are compared;
 //! * `currentdate`: the peer has a clock of its own;
 //! * `:index` with several names: the peer counts through all of them, RFC 5260 §6 for each name;
+//! * `:count` with `:index`: the peer counts none, RFC 5260 §6 leaves one value;
+//! * `:first`: the peer cuts at octets, RFC 5703 §7 at characters; `:upper` beyond US-ASCII: the peer leaves
+//!   such letters, RFC 5229 §4.1 speaks of letters;
+//! * `body :raw` behind `addheader` or `deleteheader`: the peer then does not find what stands in the body;
 //! * a parameter that is absent: the peer matches an empty value, RFC 5703 §4.1 tests values that are there;
 //! * a group without addresses: the peer sees an empty address, RFC 5228 §5.1 tests addresses, of which there is none;
 //! * the default comparator of `string`: the peer takes `i;octet`, RFC 5228 §2.7.3 `i;ascii-casemap`;
@@ -26,19 +30,24 @@ pub struct Pair {
 
 /// The pair of a seed: always the same.
 pub fn pair(seed: u64) -> Pair {
-    let mut dice = Dice(seed.wrapping_mul(0xd1b5_4a32_d192_ed03) ^ 0x5bf0_3635_dcd1_d867);
+    let state = seed.wrapping_mul(0xd1b5_4a32_d192_ed03) ^ 0x5bf0_3635_dcd1_d867;
+    let mut dice = Dice { state, has_raw: seed.is_multiple_of(2) };
     let message = message(&mut dice);
     let script = script(&mut dice);
     Pair { script, message }
 }
 
 /// Random numbers (splitmix64).
-struct Dice(u64);
+struct Dice {
+    state: u64,
+    /// The script may look at the raw body: it edits no header.
+    has_raw: bool,
+}
 
 impl Dice {
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) % sides as u64) as usize
@@ -176,7 +185,7 @@ fn script(dice: &mut Dice) -> String {
             )),
             1 => text.push_str(&format!(
                 "foreverypart {{ extracttext {} \"x\"; if string {CASEMAP} {} \"${{x}}\" \"{}\" {{ fileinto \"t{i}\"; }} }}\n",
-                dice.one(&["", ":first 5", ":lower", ":upper"]),
+                dice.one(&["", ":first 3", ":lower", ":upperfirst"]),
                 dice.one(&[":contains", ":matches"]),
                 pattern(dice)
             )),
@@ -188,6 +197,7 @@ fn script(dice: &mut Dice) -> String {
                 dice.one(&[":contains", ":matches"]),
                 pattern(dice)
             )),
+            3 if dice.has_raw => text.push_str(&format!("if {} {{ fileinto \"t{i}\"; }}\n", test(dice, 0))),
             3 if dice.is(2) => text.push_str(&format!(
                 "addheader {} \"X-Number\" \"{}\"; if {} {{ fileinto \"t{i}\"; }}\n",
                 dice.one(&["", ":last"]),
@@ -321,8 +331,8 @@ fn body_test(dice: &mut Dice) -> String {
     let word =
         dice.one(&["hello", "lunch", "tax", "again", "caf\u{e9}", "world", "x-part", "--b", "prologue", "nothing"]);
     match dice.roll(4) {
-        0 => format!("body :raw :contains {} \"{word}\"", comparator(dice)),
-        1 => format!("body :text :contains \"{word}\""),
+        0 if dice.has_raw => format!("body :raw :contains {} \"{word}\"", comparator(dice)),
+        0 | 1 => format!("body :text :contains \"{word}\""),
         2 => {
             let kind = dice.one(&[
                 "text",
@@ -366,7 +376,9 @@ fn test(dice: &mut Dice, depth: usize) -> String {
             let (tags, keys) = matching(dice);
             if dice.is(3) {
                 let index = dice.one(&[":index 1", ":index 2", ":index 1 :last"]);
-                return format!("header {index} {tags} \"{}\" {keys}", field(dice));
+                if !tags.starts_with(":count") {
+                    return format!("header {index} {tags} \"{}\" {keys}", field(dice));
+                }
             }
             format!("header {tags} [\"{}\", \"{}\"] {keys}", field(dice), field(dice))
         }

@@ -50,6 +50,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("extensions/vacation/message.svtest", "Subject - configured, no subject", SETTING),
     ("extensions/vacation/message.svtest", "Subject - configured, full variable", SETTING),
     ("extensions/vacation/message.svtest", "Send from recipient", SETTING),
+    ("extensions/vacation/message.svtest", "Reply to (ignored envelope)", SETTING),
     ("extensions/vacation/reply.svtest", "Reply for original recipient", SETTING),
     ("extensions/vacation/reply.svtest", "Reply for user's explicitly configured email address", SETTING),
     ("extensions/vacation/reply.svtest", "Reply for any recipient", SETTING),

@@ -1,10 +1,16 @@
 //! The answer of an absent owner (RFC 5230).
 
+use std::ops::ControlFlow;
+
 use super::super::action::Vacation;
+use super::super::address;
+use super::super::program::AddressPart;
 use super::write::Writer;
 use super::{Letter, Origin, Silence};
-use crate::mail::{ForwardPath, Recipient, ReversePath};
+use crate::mail::{ForwardPath, Mailbox, Recipient, ReversePath};
 
+/// Octets of a name with its address.
+const NAMED_BYTES_MAX: usize = 500;
 /// Fields in which the owner must stand (RFC 5230 §4.5).
 const ADDRESSED: &[&str] = &["to", "cc", "bcc", "resent-to", "resent-cc", "resent-bcc"];
 /// Fields of mailing lists (RFC 2369, RFC 2919).
@@ -37,7 +43,7 @@ pub fn vacation(action: &Vacation, origin: &Origin<'_>) -> Result<Letter, Silenc
     }
     let mut writer = Writer::new(origin);
     writer.addresses("From", action.from.as_deref().unwrap_or(origin.owner.as_str()));
-    writer.addresses("To", sender.as_str());
+    writer.addresses("To", &named(origin, sender));
     let subject = action.subject.clone().unwrap_or_else(|| match origin.values("subject").next() {
         Some(subject) if !subject.is_empty() => format!("Auto: {subject}"),
         _ => "Automated reply".to_owned(),
@@ -48,6 +54,25 @@ pub fn vacation(action: &Vacation, origin: &Origin<'_>) -> Result<Letter, Silenc
     writer.field("Precedence", "bulk");
     let content = if action.is_mime { writer.entity(&action.reason) } else { writer.text(&action.reason) };
     Ok(origin.letter(ReversePath::Null, vec![Recipient::new(ForwardPath(sender.clone()))], content))
+}
+
+/// The sender as the message names it, else its address alone.
+fn named(origin: &Origin<'_>, sender: &Mailbox) -> String {
+    let fields = ["sender", "from", "reply-to"].iter().flat_map(|name| origin.header.named(name));
+    for field in fields {
+        let found = address::each(field.value, |found| {
+            let is = found.part(AddressPart::All, b"") == Some(sender.as_str().as_bytes());
+            let is_named = found.raw.ends_with(b">") && found.raw.len() <= NAMED_BYTES_MAX;
+            match std::str::from_utf8(found.raw) {
+                Ok(raw) if is && is_named => ControlFlow::Break(raw.to_owned()),
+                _ => ControlFlow::Continue(()),
+            }
+        });
+        if let ControlFlow::Break(named) = found {
+            return named;
+        }
+    }
+    format!("<{sender}>")
 }
 
 /// The address of `:addresses` without a phrase.
