@@ -78,6 +78,8 @@ def bars(results):
 
 def noise_words(results):
     noisy = [place for place, is_noisy in results["noise"] if is_noisy]
+    if not results["noise"]:
+        return "Memory and restarts only: nothing that another process disturbs much."
     if not noisy:
         return "The machine was quiet: less than a tenth of it went to other processes in any run."
     if len(noisy) * 4 < len(results["noise"]):
