@@ -288,7 +288,7 @@ class OpenSmtpd(Program):
 
 class Haraka(Program):
     name, share = "haraka", 0.1
-    durability = "unknown: its queue files are not synced by default"
+    durability = "written; whether it syncs is not known"
 
     @classmethod
     def missing(cls):
@@ -302,8 +302,10 @@ class Haraka(Program):
         config = self.dir / "config"
         config.mkdir()
         (self.dir / "queue").mkdir()
+        (self.dir / "plugins").mkdir()
         for file in (HERE / "haraka").iterdir():
-            (config / file.name).write_text(self.template(f"haraka/{file.name}"))
+            place = self.dir / "plugins" if file.suffix == ".js" else config
+            (place / file.name).write_text(self.template(f"haraka/{file.name}"))
         if self.accept_only:
             (config / "outbound.ini").write_text("disabled=true\n")
         self.spawn(find("haraka"), "-c", self.dir)
