@@ -11,6 +11,7 @@ mod model;
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use posthaste::base::{MessageId, ShardId, WallTime};
@@ -326,8 +327,21 @@ fn promises_hold_on_a_disk_that_does_not() {
     if let Some(seed) = number("POSTHASTE_SEED") {
         return tell(seed);
     }
-    for seed in 0..number("POSTHASTE_SEEDS").unwrap_or(200) {
-        let told = std::panic::catch_unwind(|| tell(seed));
-        assert!(told.is_ok(), "seed {seed} failed; replay it with POSTHASTE_SEED={seed}");
-    }
+    let (next, seeds) = (AtomicU64::new(0), number("POSTHASTE_SEEDS").unwrap_or(200));
+    let teller = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                return;
+            }
+            let told = std::panic::catch_unwind(|| tell(seed));
+            assert!(told.is_ok(), "seed {seed} failed; replay it with POSTHASTE_SEED={seed}");
+        }
+    };
+    // A story has one thread; as many are told at once as there are cores.
+    std::thread::scope(|scope| {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let tellers: Vec<_> = (0..cores).map(|_| scope.spawn(teller)).collect();
+        tellers.into_iter().for_each(|teller| teller.join().expect("a story failed"));
+    });
 }

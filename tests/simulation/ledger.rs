@@ -204,8 +204,14 @@ impl Ledger {
         self.count("acknowledged");
     }
 
-    /// The spool says that this record is durable.
-    pub fn durable(&mut self, record: &Record) {
+    /// The spool says that this record is committed. When its stream is well, what was refused before is gone for good.
+    pub fn durable(&mut self, record: &Record, is_well: bool) {
+        let (life, stream) = (self.life, record.message_id().map(|id| id.stream));
+        for (_, mail) in self.mails.iter_mut().filter(|(id, _)| is_well && Some(id.stream) == stream) {
+            if mail.state == State::Doubtful && mail.life == life {
+                mail.state = State::Refused;
+            }
+        }
         match record {
             Record::Message(message) => {
                 let mail = self.mails.get_mut(&message.id).expect("submitted before");

@@ -189,7 +189,9 @@ impl Node {
         let weak = Rc::downgrade(&node);
         node.spool.set_observer(Rc::new(move |record| {
             let Some(node) = weak.upgrade() else { return };
-            node.story.ledger.borrow_mut().durable(record);
+            let stream = record.message_id().map(|id| id.stream);
+            let is_well = stream.is_some_and(|stream| node.spool.health_of(stream) != Health::Sick);
+            node.story.ledger.borrow_mut().durable(record, is_well);
             if let Record::Message(message) = record {
                 let is_new = arrival::of_message(message, |one| node.scheduler.borrow_mut().insert(one, node.now()));
                 assert!(is_new);
