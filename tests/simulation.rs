@@ -4,8 +4,8 @@
 //! Nothing here is a model of the product: `smtp::server`, the spool with its recovery, queue, scheduler, limits,
 //! `smtp::client`, the frame of a completion and the DSN are the product's; what is scripted are clients, next hops,
 //! the disk ([`posthaste::spool::sim`]), the network between shards, and time. [`ledger`] knows what the outside
-//! world knows, and holds the promises P1 to P9, P12, P13 and P15 (DESIGN.md part 1) against it, each durability mode with what it
-//! says it keeps.
+//! world knows, and holds the promises P1 to P9, P12, P13 and P15 (DESIGN.md part 1) against it, each
+//! durability mode with what it says it keeps.
 //!
 //! Each check was shown to bite by a break made on purpose, most within ten seeds; the worst took 25:
 //!
@@ -21,7 +21,7 @@
 //! | P12 | due times are forgotten at a restart, or by a deferral; HOLDFOR is forgotten | tried early |
 //! | P13 | the checksum of a payload is not looked at | a damaged message is sent |
 //! | P15 | HOLDFOR counts as delay; BY;R ends before its time | expired before its time |
-//! | `process` | recovery ends where the last frame says that all was synced | gone after a kill |
+//! | P1, P4 | recovery ends where the last frame says that all was synced | what was said last is unsaid |
 //! | holds | a restart forgets them | not held, and was said to be |
 //!
 //! What it does not prove: that delivery goes on while the disk is full (`spool_damage`, tests/it), hostile clients
