@@ -39,6 +39,11 @@ scale *args:
 record-budget:
     POSTHASTE_RECORD_BUDGET=1 cargo test --test budget
 
+# The relay under load for a minute, audited: `just demo --find-max`.
+demo *options:
+    cargo build --release --workspace
+    target/release/posthaste-loadgen demo {{options}}
+
 # Licences, advisories and sources of the dependencies (needs cargo-deny).
 deny:
     cargo deny check

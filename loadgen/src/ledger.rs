@@ -195,15 +195,20 @@ fn each_line(
     lines: impl Iterator<Item = io::Result<String>>,
     mut each: impl FnMut(&str) -> Option<()>,
 ) -> anyhow::Result<bool> {
-    let (mut is_ended, mut seen) = (false, 0u64);
+    let (mut is_ended, mut seen, mut strange) = (false, 0u64, None);
     for (place, line) in lines.enumerate() {
         let line = line.with_context(|| format!("cannot read {}", path.display()))?;
+        if let Some(place) = strange {
+            bail!("{}:{place}: not a line of a ledger", path.display());
+        }
         if let Some(count) = line.strip_prefix("# end ") {
             is_ended = count.parse() == Ok(seen);
         } else if !line.is_empty() && !line.starts_with('#') {
             seen += 1;
-            // Only the last line may be cut, when the writer was killed.
-            each(&line).with_context(|| format!("{}:{}: not a line of a ledger", path.display(), place + 2))?;
+            // Only the last line may be cut, when the writer was killed: then the end is missing.
+            if each(&line).is_none() {
+                strange = Some(place + 2);
+            }
         }
     }
     Ok(is_ended)
@@ -258,6 +263,10 @@ mod tests {
         let text = std::fs::read_to_string(&path).expect("reads");
         std::fs::write(&path, text.replace("# end 1\n", "")).expect("writes");
         assert!(!read_sink(&path, |_| {}).expect("reads"));
+        std::fs::write(&path, text.replace("# end 1\n", "+ 7 00")).expect("writes");
+        assert!(!read_sink(&path, |_| {}).expect("a cut line is the missing end"));
+        std::fs::write(&path, text.replace("# end 1\n", "+ 7 00\n# end 2\n")).expect("writes");
+        assert!(read_sink(&path, |_| {}).expect_err("damage").to_string().contains(":3: not a line"));
         assert!(read_source(&path, |_| {}).expect_err("a sink's").to_string().contains("right ledger"));
     }
 }

@@ -159,7 +159,7 @@ pub struct Sample {
 /// The latencies of one phase.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Phase {
-    /// `waiting`, `connect`, `banner`, `EHLO`, `TLS`, `AUTH`, `MAIL`, `RCPT`, `DATA`, `content`, `final reply`, `end to end`.
+    /// `waiting`, `woken late`, `connect`, `banner`, `EHLO`, `TLS`, `AUTH`, `MAIL`, `RCPT`, `DATA`, `content`, `final reply`, `end to end`.
     pub name: String,
     /// From when to when.
     pub meaning: String,

@@ -169,6 +169,7 @@ fn latencies(out: &mut String, summary: &Summary) {
     }
     if summary.run.target_rate.is_some() {
         let _ = writeln!(out, "end to end is from the intended send time: a late start counts as the server's.");
+        warn_of_lateness(out, summary);
     } else {
         let _ = writeln!(out, "closed loop: each session waits for its reply, so a slow server is asked less often.");
     }
@@ -194,6 +195,22 @@ fn server(out: &mut String, used: &ServerUse) {
         row(out, "", format!("per message {words}"));
     }
     used.notes.iter().for_each(|note| row(out, "", note));
+}
+
+/// Where the generator lacked CPU the figures are worse than the server, and say so.
+fn warn_of_lateness(out: &mut String, summary: &Summary) {
+    let p99 = |name: &str| {
+        let phase = summary.phases.iter().find(|phase| phase.name == name);
+        phase.map_or(0, |phase| phase.latency.0.value_at_quantile(0.99))
+    };
+    let (late, all) = (p99("woken late"), p99("end to end"));
+    if late > all / 4 {
+        let (late, all) = (micros(late), micros(all));
+        let _ = writeln!(
+            out,
+            "The generator itself woke late (p99 {late}, of {all} end to end): it lacks CPU, the server is better than this."
+        );
+    }
 }
 
 fn counts(out: &mut String, summary: &Summary) {

@@ -19,7 +19,7 @@ use super::machine::Shard;
 use super::options::{Options, TlsUse};
 use super::tally::{Part, Tally, merge};
 use crate::host::{self, CpuTime, Stop};
-use crate::ledger::{self, CHUNK_BYTES};
+use crate::ledger;
 use crate::random::Random;
 use crate::summary::{Cost, SinkCounts};
 use crate::values::grouped;
@@ -134,11 +134,11 @@ async fn run_shard(own: Own, context: Rc<Context>) -> (Part, CpuTime) {
     }
     while !own.stop.is_thrown() {
         time::sleep(TICK).await;
-        hand_over(&context, own.chunks.as_ref(), CHUNK_BYTES);
+        hand_over(&context, own.chunks.as_ref());
         let messages = context.shard.borrow().tally.messages;
         let _ = own.ticks.send(Tick { shard: own.index, messages }); // whoever follows may be gone
     }
-    hand_over(&context, own.chunks.as_ref(), 1);
+    hand_over(&context, own.chunks.as_ref());
     let spent = CpuTime::of_this_thread().since(before);
     // Sessions that are still there end with their shard; what they take now is nobody's.
     let tally = std::mem::replace(&mut context.shard.borrow_mut().tally, Tally::new(false, 0));
@@ -146,10 +146,9 @@ async fn run_shard(own: Own, context: Rc<Context>) -> (Part, CpuTime) {
 }
 
 /// Gives the ledger's lines away: often enough that little is lost with the process.
-fn hand_over(context: &Context, chunks: Option<&Sender<Vec<u8>>>, at_least: usize) {
+fn hand_over(context: &Context, chunks: Option<&Sender<Vec<u8>>>) {
     let Some(chunks) = chunks else { return };
-    let at_least = at_least.min(1);
-    if let Some(chunk) = context.shard.borrow_mut().tally.take_chunk(at_least) {
+    if let Some(chunk) = context.shard.borrow_mut().tally.take_chunk() {
         let _ = chunks.send(chunk); // the writer tells of its error when it is finished
     }
 }

@@ -102,10 +102,9 @@ impl Tally {
         }
     }
 
-    /// Takes the chunk when it holds `at_least` bytes.
-    pub fn take_chunk(&mut self, at_least: usize) -> Option<Vec<u8>> {
-        let chunk = self.chunk.as_mut()?;
-        (!chunk.is_empty() && chunk.len() >= at_least).then(|| std::mem::take(chunk))
+    /// Takes the lines that were not handed over yet, where there are some.
+    pub fn take_chunk(&mut self) -> Option<Vec<u8>> {
+        self.chunk.as_mut().filter(|chunk| !chunk.is_empty()).map(std::mem::take)
     }
 
     /// What is left when the shard ends.
@@ -172,7 +171,7 @@ mod tests {
         other.take(ours(3), false, &[11], 5, 0);
         other.take(Found::Quoting(Marker { run: 1, number: 2, hash: 0 }), true, &[12], 5, 0);
         other.take(Found::Nothing, false, &[12], 5, 0);
-        assert!(one.take_chunk(1).expect("lines").starts_with(b"+ 0 0000000000000001-000000000001 "));
+        assert!(one.take_chunk().expect("lines").starts_with(b"+ 0 0000000000000001-000000000001 "));
         let sum = merge(vec![one.finish(), other.finish()]);
         assert_eq!((sum.messages, sum.recipients), (6, 7));
         assert_eq!((sum.first, sum.further, sum.altered, sum.unmarked, sum.returned), (4, 1, 1, 1, 1));

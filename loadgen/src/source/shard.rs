@@ -171,6 +171,9 @@ impl Shard {
             }
         }
         let is_measured = due >= self.given.load.warm_up_us;
+        if is_measured && early > 0 {
+            self.stats.borrow_mut().span(Span::Late, self.since_start().saturating_sub(due));
+        }
         Some(Slot { number, due_us: self.given.started_us + due, is_measured })
     }
 

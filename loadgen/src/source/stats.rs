@@ -11,6 +11,8 @@ use crate::summary::{self, Latency, Phase};
 pub enum Span {
     /// Due until begun: no session was free, or the generator was late.
     Waiting,
+    /// Due until the session that slept for it ran: the generator's own share of the above.
+    Late,
     /// TCP.
     Connect,
     /// Until the greeting.
@@ -36,8 +38,9 @@ pub enum Span {
 }
 
 /// Every span with its name and meaning.
-pub const SPANS: [(Span, &str, &str); 12] = [
+pub const SPANS: [(Span, &str, &str); 13] = [
     (Span::Waiting, "waiting", "from the intended send time until a session began it"),
+    (Span::Late, "woken late", "the generator's own share of waiting: its timer or its processor came late"),
     (Span::Connect, "connect", "TCP connect"),
     (Span::Banner, "banner", "from connected (under implicit TLS, secured) to the greeting"),
     (Span::Ehlo, "EHLO", "EHLO or LHLO to its reply"),
