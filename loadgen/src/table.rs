@@ -204,7 +204,7 @@ fn warn_of_lateness(out: &mut String, summary: &Summary) {
         phase.map_or(0, |phase| phase.latency.0.value_at_quantile(0.99))
     };
     let (late, all) = (p99("woken late"), p99("end to end"));
-    if late > all / 4 {
+    if all > 0 && late > all / 4 {
         let (late, all) = (micros(late), micros(all));
         let _ = writeln!(
             out,

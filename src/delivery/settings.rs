@@ -148,7 +148,7 @@ pub struct Pool {
     pub transactions_max: u32,
     /// `lifetime`: age at which a connection takes no further message. Default 5m.
     pub lifetime_max: Duration,
-    /// `connections-per-lane`: idle connections kept in one lane by one shard. Default 20.
+    /// `connections-per-lane`: idle connections kept in one lane by one shard. Default 50, as many as a lane may have.
     pub per_lane_max: usize,
     /// `connections`: idle connections kept by one shard. Default 500.
     pub idle_max: usize,
@@ -233,7 +233,7 @@ impl Default for Pool {
             idle: Duration::from_secs(10),
             transactions_max: 1000,
             lifetime_max: Duration::from_secs(300),
-            per_lane_max: 20,
+            per_lane_max: 50,
             idle_max: 500,
         }
     }

@@ -102,7 +102,7 @@ fn a_full_disk_stops_new_mail_only_and_only_while_it_is_full() {
     assert_eq!(arrived(&sink).1, accepted);
     eventually("service resumes", || client.mail_or_refusal("a@one.test", "last@two.test", CONTENT).starts_with("250"));
     server.drained();
-    assert!(server.get("/health").starts_with("HTTP/1.1 200"));
+    eventually("its health is known", || server.get("/health").starts_with("HTTP/1.1 200"));
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn every_line_of_the_log_is_json_and_health_is_answered() {
     for line in server.log() {
         assert!(line["time"].is_string() && line["event"].is_string(), "{line}");
     }
-    assert!(server.get("/health").starts_with("HTTP/1.1 200"));
+    eventually("its health is known", || server.get("/health").starts_with("HTTP/1.1 200"));
     assert!(server.get("/nothing").starts_with("HTTP/1.1 404"));
     let text = server.get("/metrics");
     let body = text.split("\r\n\r\n").nth(1).expect("a body");
