@@ -1,7 +1,7 @@
 //! When the next batch is written: at once, or after a short gathering.
 //!
 //! A sync costs the same for one frame and for a hundred. A sender alone is never kept waiting; where the last batch
-//! had company, more is on its way, and the next one waits for about as long as a batch takes: half as many syncs,
+//! had company, more is on its way, and the next one waits for about as long as a batch takes: fewer syncs,
 //! for a reply that is late by at most [`GATHER_MAX`] (docs/decisions/0003).
 
 use std::time::Duration;
