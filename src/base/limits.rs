@@ -92,8 +92,10 @@ pub const LIMIT_WAITERS_MAX: usize = 1024;
 pub const LIMIT_EVICTION_STEPS: usize = 64;
 /// Most that one grant gives beyond what was asked.
 pub const LEASE_AMOUNT_MAX: u32 = 64;
-/// A lease that nobody uses returns to its owner after this long.
+/// What nobody uses of a lease, nor used lately, returns to its owner after this long.
 pub const LEASE_UNUSED: Duration = Duration::from_millis(50);
+/// What was in use of a concurrency limit lately stays until nobody has used it for this long, unless it is recalled.
+pub const LEASE_REMEMBERED: Duration = Duration::from_secs(1);
 /// A lease is kept this long for one who holds it and waits for his other limits.
 pub const LEASE_KEPT: Duration = Duration::from_millis(500);
 /// How long an owner's refusal is repeated to others here without asking again.
@@ -142,6 +144,7 @@ const _: () = {
     assert!(EXTENT_BYTES_MAX <= BATCH_BYTES_MAX);
     assert!(PATH_BYTES_MAX < COMMAND_LINE_BYTES_MAX);
     assert!(LEASE_UNUSED.as_millis() < LEASE_KEPT.as_millis());
+    assert!(LEASE_KEPT.as_millis() < LEASE_REMEMBERED.as_millis());
     assert!(PACE_SLACK.as_millis() < LEASE_UNUSED.as_millis());
     assert!(LIST_PAGE_MAX <= LIST_SCAN_MAX);
     assert!(EXPRESSION_BYTES_MAX < EXPRESSION_TEXT_BYTES_MAX);

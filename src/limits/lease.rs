@@ -2,7 +2,7 @@
 
 use super::meter::{Limit, ns};
 use super::request::{Patience, Ticket};
-use crate::base::limits::LEASE_UNUSED;
+use crate::base::limits::{LEASE_REMEMBERED, LEASE_UNUSED};
 use crate::base::{Monotonic, Rank};
 
 /// One who waits here for an answer about a key.
@@ -37,6 +37,31 @@ pub(super) struct Lease {
     pub refused: Option<(Monotonic, Option<Monotonic>)>,
     pub waiters: Vec<Waiter>,
     pub alarm: Option<Monotonic>,
+    peak: Peak,
+}
+
+/// The most that was in use at once lately: in this half of [`LEASE_REMEMBERED`] and in the one before.
+#[derive(Debug, Default)]
+struct Peak {
+    half: u64,
+    now: u32,
+    before: u32,
+}
+
+impl Peak {
+    fn roll(&mut self, used: u32, now: Monotonic) {
+        let half = now.0 / (LEASE_REMEMBERED.as_micros() as u64 / 2);
+        match half.saturating_sub(self.half) {
+            0 => {}
+            1 => (self.before, self.now) = (self.now, used),
+            _ => (self.before, self.now) = (used, used),
+        }
+        self.half = half;
+    }
+
+    fn most(&self) -> u32 {
+        self.now.max(self.before)
+    }
 }
 
 impl Lease {
@@ -54,6 +79,7 @@ impl Lease {
             refused: None,
             waiters: Vec::new(),
             alarm: None,
+            peak: Peak::default(),
         }
     }
 
@@ -81,16 +107,41 @@ impl Lease {
         self.unused = self.unused.saturating_sub(1);
         self.idle_since = now;
         match self.limit {
-            Limit::Concurrency(_) => self.used += 1,
+            Limit::Concurrency(_) => {
+                self.peak.roll(self.used, now);
+                self.used += 1;
+                self.peak.now = self.peak.now.max(self.used);
+            }
             Limit::Bucket(_) => self.spent += 1,
             Limit::Paced(rate) => self.departs_ns = self.departs_ns.saturating_add(rate.interval_ns().unwrap_or(0)),
         }
     }
 
-    /// Until when what is unused may stay here.
+    /// Ends one use.
+    pub fn give_back(&mut self, now: Monotonic) {
+        debug_assert!(self.used > 0, "released more than was taken");
+        self.peak.roll(self.used, now);
+        self.used = self.used.saturating_sub(1);
+        self.unused += 1;
+        self.idle_since = now;
+    }
+
+    /// What is unused and was not in use lately either: it goes home first, the rest is likely to be used again.
+    pub fn surplus(&self) -> u32 {
+        self.unused.saturating_sub(self.peak.most().saturating_sub(self.used))
+    }
+
+    /// Until when what is unused may stay here: a part of it, or all.
     pub fn expires(&self) -> Monotonic {
-        let idle = self.idle_since + LEASE_UNUSED;
+        let is_short = !matches!(self.limit, Limit::Concurrency(_)) || self.surplus() > 0;
+        let idle = self.idle_since + if is_short { LEASE_UNUSED } else { LEASE_REMEMBERED };
         self.kept.map_or(idle, |(_, until)| idle.max(until))
+    }
+
+    /// How much of what is unused goes home now.
+    pub fn expired(&self, now: Monotonic) -> u32 {
+        let all = !matches!(self.limit, Limit::Concurrency(_)) || self.idle_since + LEASE_REMEMBERED <= now;
+        if all { self.unused } else { self.surplus() }
     }
 
     pub fn is_over(&self, now: Monotonic) -> bool {

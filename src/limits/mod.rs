@@ -8,7 +8,8 @@
 //! * What is granted never exceeds the limit, over all shards, whatever messages are delayed or reordered:
 //!   a grant leaves the owner's stock before it is sent and comes back only by a return.
 //! * An attempt takes all its limits in one step or none; nothing here waits.
-//! * Unused leases return by themselves after [`LEASE_UNUSED`](crate::base::limits::LEASE_UNUSED).
+//! * Unused leases return by themselves: what was not used lately after [`LEASE_UNUSED`](crate::base::limits::LEASE_UNUSED),
+//!   the rest after [`LEASE_REMEMBERED`](crate::base::limits::LEASE_REMEMBERED) without use (decision 0004).
 //! * Tables are bounded; what is evicted is idle.
 //! * On the owner and under a lease, taking a limit allocates nothing and sends nothing.
 //!

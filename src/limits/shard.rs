@@ -125,10 +125,7 @@ impl Limits {
                     self.serve(slot, now);
                 }
             } else if let Some(lease) = self.leases.get_mut(&key) {
-                debug_assert!(lease.used > 0, "released more than was taken");
-                lease.used = lease.used.saturating_sub(1);
-                lease.unused += 1;
-                lease.idle_since = now;
+                lease.give_back(now);
                 if lease.recalled {
                     self.send_back(key, false, now);
                 } else {
@@ -577,11 +574,17 @@ impl Limits {
 
     /// Returns what is unused, and reports what is spent.
     fn send_back(&mut self, key: LimitKey, recalled: bool, now: Monotonic) {
+        self.send_back_some(key, u32::MAX, recalled, now);
+    }
+
+    /// Returns at most so many of those that are unused, and reports what is spent.
+    fn send_back_some(&mut self, key: LimitKey, most: u32, recalled: bool, now: Monotonic) {
         let Some(lease) = self.leases.get_mut(&key) else { return };
         let (unused, spent) = match lease.limit {
             Limit::Paced(_) => (0, 0), // departures lapse
-            _ => (std::mem::take(&mut lease.unused), std::mem::take(&mut lease.spent)),
+            _ => (lease.unused.min(most), std::mem::take(&mut lease.spent)),
         };
+        lease.unused -= unused;
         lease.kept = None;
         if unused > 0 || spent > 0 || recalled {
             self.send(key.owner(self.shards), Item::Return { key, unused, spent, recalled });
@@ -597,7 +600,8 @@ impl Limits {
         lease.refused = lease.refused.filter(|&(valid, _)| valid > now);
         lease.lapse(now);
         if lease.expires() <= now {
-            self.send_back(key, false, now);
+            let expired = lease.expired(now);
+            self.send_back_some(key, expired, false, now);
         }
         self.arm_lease(key, now);
         self.drop_lease_if_over(key, now);
@@ -605,9 +609,6 @@ impl Limits {
 
     fn arm_lease(&mut self, key: LimitKey, now: Monotonic) {
         let Some(lease) = self.leases.get_mut(&key) else { return };
-        if lease.alarm.is_some() {
-            return; // it fires no later than needed, and is set again then
-        }
         let paced = lease.departs_ns / 1000 + LEASE_UNUSED.as_micros() as u64 + 2;
         let next = match lease.limit {
             Limit::Paced(_) if lease.unused > 0 => Some(Monotonic(paced).max(lease.expires())),
@@ -615,9 +616,12 @@ impl Limits {
             _ => lease.refused.map(|(valid, _)| valid),
         };
         if let Some(next) = next {
-            let next = next.max(now + MOMENT);
+            let (next, old) = (next.max(now + MOMENT), lease.alarm);
+            if old.is_some_and(|at| at <= next) {
+                return; // it fires no later than needed, and is set again then
+            }
             lease.alarm = Some(next);
-            self.alarms.insert((next, key));
+            self.move_alarm(key, old, Some(next));
         }
     }
 

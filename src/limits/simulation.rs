@@ -350,12 +350,26 @@ fn the_second_taken_under_a_lease_sends_nothing() {
         holder.release(permit, now);
         assert!(!holder.has_outgoing());
     }
-    // Unused, it returns by itself after 50 ms.
-    let later = now + Duration::from_millis(51);
-    assert!(holder.next_deadline() <= later);
-    holder.turn(later);
+    // What was never used returns by itself after 50 ms; what was is kept while it is used now and then.
+    let mut at = now + Duration::from_millis(51);
+    assert!(holder.next_deadline() <= at);
+    holder.turn(at);
+    let sent: Vec<Item> = holder.outbox().flat_map(|(_, items)| items).collect();
+    assert_eq!(sent, [Item::Return { key: ask.key, unused: 63, spent: 0, recalled: false }]);
+    owner.receive(ShardId(1), sent, at);
+    for _ in 0..30 {
+        at = at + Duration::from_millis(700);
+        holder.turn(at);
+        let Verdict::Granted(permit) = holder.acquire(&request, at) else { panic!("it is kept") };
+        holder.release(permit, at);
+        assert!(!holder.has_outgoing());
+    }
+    // Not used for a second, it goes home as well.
+    at = at + Duration::from_millis(1001);
+    assert!(holder.next_deadline() <= at);
+    holder.turn(at);
     for (_, items) in holder.outbox().collect::<Vec<_>>() {
-        owner.receive(ShardId(1), items, later);
+        owner.receive(ShardId(1), items, at);
     }
     assert!(holder.is_quiet() && owner.is_quiet());
 }

@@ -1,5 +1,6 @@
 //! The same mail for every count: a server that keeps or relays, clients that send, one command at a time.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::harness::{Client, Server, Sink, eventually};
@@ -127,6 +128,42 @@ impl Scene {
     /// A metric of the server.
     pub fn metric(&self, name: &str) -> f64 {
         self.server.metric(&format!("posthaste_{name}"))
+    }
+
+    /// How much these counters grow per message in the middle of a flow of `each` messages per client: what a flow
+    /// costs once, when it begins and when it ends, is not in it.
+    pub fn in_steady_flow<const N: usize>(&mut self, each: usize, counters: [&str; N]) -> [f64; N] {
+        let (content, sent) = (&self.content, AtomicUsize::new(0));
+        let (server, all) = (&self.server, self.clients.len() * each);
+        let look = || counters.map(|name| server.metric(&format!("posthaste_{name}")));
+        let [first, second] = std::thread::scope(|scope| {
+            for client in &mut self.clients {
+                let sent = &sent;
+                scope.spawn(move || {
+                    for _ in 0..each {
+                        let reply = client.mail("a@one.test", &["b@two.test"], content);
+                        assert!(reply.starts_with("250"), "{reply}");
+                        sent.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            [all / 3, all * 9 / 10].map(|mark| {
+                while sent.load(Ordering::Relaxed) < mark {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                (sent.load(Ordering::Relaxed), look())
+            })
+        });
+        self.sent += all;
+        if self.kind == Kind::Relay {
+            eventually("all have arrived", || self.sink.count() == self.sent);
+        }
+        let messages = (second.0 - first.0) as f64;
+        let mut at = 0;
+        counters.map(|_| {
+            at += 1;
+            (second.1[at - 1] - first.1[at - 1]) / messages
+        })
     }
 
     /// How much these counters grow while `each` messages per client are sent, per message.
