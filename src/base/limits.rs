@@ -30,6 +30,12 @@ pub const HEADER_FIELD_BYTES_MAX: usize = 100 * 1024;
 pub const INLINE_CONTENT_BYTES_MAX: usize = 256 * 1024;
 /// Damaged places of a stream that are remembered, so that each is told once.
 pub const DAMAGE_PLACES_MAX: usize = 16 * 1024;
+/// Parts of a message that is converted to 7-bit; with more it fails with 5.6.3.
+pub const DOWNGRADE_PARTS_MAX: usize = 10_000;
+/// Multiparts in each other, of a message that is converted to 7-bit.
+pub const DOWNGRADE_DEPTH_MAX: usize = 64;
+/// Octets of a line that are looked at as a whole during a conversion: more than any delimiter has.
+pub const DOWNGRADE_LINE_BYTES: usize = 1024;
 /// Content of one bulk extent.
 pub const EXTENT_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one batch of the group commit.
@@ -142,6 +148,7 @@ const _: () = {
     assert!(INLINE_CONTENT_BYTES_MAX * 4 <= BATCH_BYTES_MAX);
     assert!((BATCH_BYTES_MAX as u64) * 2 <= SEGMENT_BYTES_MIN);
     assert!(EXTENT_BYTES_MAX <= BATCH_BYTES_MAX);
+    assert!(DOWNGRADE_LINE_BYTES > TEXT_LINE_BYTES_MAX);
     assert!(PATH_BYTES_MAX < COMMAND_LINE_BYTES_MAX);
     assert!(LEASE_UNUSED.as_millis() < LEASE_KEPT.as_millis());
     assert!(LEASE_KEPT.as_millis() < LEASE_REMEMBERED.as_millis());

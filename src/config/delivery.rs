@@ -215,6 +215,10 @@ fn read_connection(s: &Section<'_>) -> Connection {
             .key("source-ips")
             .doc("Addresses we connect from: one of the peer's family, chosen at random; the system's choice where there is none.")
             .default(Vec::new()),
+        converts: s
+            .key("convert-to-7bit")
+            .doc("Content that a host does not take as it is (no 8BITMIME, no BINARYMIME) is converted to quoted-printable or base64, unless a signature would break. With false, and where it cannot be converted, it fails with 5.6.3.")
+            .default(default.converts),
         connect_timeout,
         timeouts,
     }

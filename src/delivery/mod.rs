@@ -13,12 +13,14 @@
 //! - Another host is tried only while no content went out for that recipient, and a transaction is
 //!   repeated on a new connection only when nothing of it was answered: no duplicates of our making.
 //! - Content that does not verify never reaches the end of its data: the connection is closed before.
+//! - Content leaves as it was stored, or, for a host that does not take it so, converted to 7-bit as a whole (`convert`).
 //! - Clear text is used only where the strategy allows it; credentials never leave in it.
 //!
 //! Must never be added: when to try again (`scheduler`), what a session is (`session`), a record in the spool.
 
 mod connect;
 mod content;
+mod convert;
 mod link;
 mod local;
 mod maildir;
@@ -48,6 +50,7 @@ pub use route::NextHop;
 pub use settings::Settings;
 
 use connect::{Dial, Hosts};
+use convert::Offer;
 use link::Link;
 use outcome::Open;
 use pool::{Key, Pool, Security, Taken};
@@ -183,11 +186,12 @@ impl Delivery {
     async fn send<C: Content>(&self, job: &Job<'_>, content: &mut C) -> Report {
         let mut report = Report { has_idle: job.reuse, ..Report::default() };
         let mut open = Open::new(job.recipients);
+        let mut offer = Offer::new(content);
         match Box::pin(self.hosts_of(job)).await {
             Err(outcome) => open.note_all(&outcome),
             Ok(hosts) => {
                 for host in hosts {
-                    self.try_host(job, &host, content, &mut open, &mut report).await;
+                    self.try_host(job, &host, &mut offer, &mut open, &mut report).await;
                     if open.is_empty() || report.content_failed {
                         break;
                     }
@@ -229,7 +233,7 @@ impl Delivery {
         &self,
         job: &Job<'_>,
         host: &mx::Host,
-        content: &mut C,
+        offer: &mut Offer<'_, C>,
         open: &mut Open,
         report: &mut Report,
     ) {
@@ -247,7 +251,7 @@ impl Delivery {
                 continue;
             }
             let dial = self.dial(job, host, address);
-            transact::at_address(self, job, dial, content, open, report).await;
+            transact::at_address(self, job, dial, offer, open, report).await;
             if open.is_empty() || report.content_failed {
                 return;
             }

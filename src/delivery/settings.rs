@@ -121,6 +121,9 @@ pub struct Connection {
     pub ehlo_hostname: Option<CompactString>,
     /// `source-ips`: one of the peer's family is chosen at random; the system's choice when there is none. Default [].
     pub source_ips: Vec<IpAddr>,
+    /// `convert-to-7bit` (ours): content that a host does not take as it is (no 8BITMIME, no BINARYMIME) is converted
+    /// (RFC 6152 §3). Default true; with false it fails with 5.6.3.
+    pub converts: bool,
     /// `timeout.connect`. Default 5m.
     pub connect_timeout: Duration,
     /// `timeout.greeting`, `.ehlo`, `.mail-from`, `.rcpt-to` (5m each), `.data` (10m), as RFC 5321 §4.5.3.2 asks.
@@ -215,6 +218,7 @@ impl Default for Connection {
         Connection {
             ehlo_hostname: None,
             source_ips: Vec::new(),
+            converts: true,
             connect_timeout: Duration::from_secs(300),
             timeouts: Timeouts::default(),
         }

@@ -1,5 +1,6 @@
 //! Attempts over loopback against scripted peers: slow, resetting, refusing at each step, silent after the end of data.
 
+mod convert;
 mod interop;
 mod peer;
 mod scenarios;

@@ -7,6 +7,7 @@ use posthaste_rt::clock;
 
 use super::connect::Dial;
 use super::content::Content;
+use super::convert::{self, Offer};
 use super::link::Link;
 use super::local::accounts;
 use super::maildir::{Target, Writer};
@@ -25,7 +26,7 @@ pub(super) async fn at_address<C: Content>(
     delivery: &Delivery,
     job: &Job<'_>,
     dial: Dial<'_>,
-    content: &mut C,
+    offer: &mut Offer<'_, C>,
     open: &mut Open,
     report: &mut Report,
 ) {
@@ -42,7 +43,7 @@ pub(super) async fn at_address<C: Content>(
                 },
             },
         };
-        let results = one(&mut current, job, &waiting, content).await;
+        let results = one(delivery, &mut current, job, &waiting, offer).await;
         if is_old && !results.was_answered {
             continue; // it had died while it idled: nothing of this transaction was answered
         }
@@ -57,16 +58,28 @@ pub(super) async fn at_address<C: Content>(
     }
 }
 
-async fn one<C: Content>(link: &mut Link, job: &Job<'_>, recipients: &[RecipientIndex], content: &mut C) -> Results {
-    content.rewind();
+async fn one<C: Content>(
+    delivery: &Delivery,
+    link: &mut Link,
+    job: &Job<'_>,
+    recipients: &[RecipientIndex],
+    offer: &mut Offer<'_, C>,
+) -> Results {
+    offer.content.rewind();
     let transaction = Transaction {
         envelope: job.envelope,
         recipients,
         content: job.facts,
-        size_bytes: content.size_bytes(),
+        size_bytes: offer.content.size_bytes(),
         now: WallTime(clock::wall_ms()),
     };
-    link.transact(&transaction, content, &job.connection.timeouts).await
+    match link.client().untaken(&transaction) {
+        Some(why) if job.connection.converts => {
+            let hostname = &delivery.0.hostname;
+            Box::pin(convert::transact(link, job, &transaction, offer, why, hostname)).await
+        }
+        _ => link.transact(&transaction, offer.content, &job.connection.timeouts).await,
+    }
 }
 
 /// Books what a transaction came to; gives back those that go in another one here.

@@ -6,11 +6,13 @@
 //! added: I/O, a runtime, a protocol's session state.
 
 pub mod address;
+pub mod downgrade;
 pub mod edit;
 pub mod envelope;
 pub mod facts;
 pub mod header;
 pub mod outcome;
+pub mod quoted_printable;
 pub mod reply;
 pub mod trace;
 pub mod view;

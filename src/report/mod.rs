@@ -5,7 +5,6 @@
 //! be added I/O, a clock, or a decision about when to report (that is the scheduler's).
 
 pub mod dsn;
-pub mod quoted_printable;
 pub mod settings;
 
 pub use settings::Settings;

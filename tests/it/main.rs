@@ -4,6 +4,7 @@
 //! folder on its own ports, waits for facts (a reply, a file, a counter), never for time to pass.
 
 mod bounds;
+mod conversion;
 mod crash;
 mod damage;
 mod delivering;

@@ -312,7 +312,7 @@ fn large_content_arrives_as_it_is_by_data_and_by_bdat() {
 }
 
 /// Content that turns out to be bad after its first piece.
-struct Rotten(u32);
+pub(super) struct Rotten(pub(super) u32);
 
 impl Content for Rotten {
     fn size_bytes(&self) -> u64 {
@@ -330,7 +330,7 @@ impl Content for Rotten {
 }
 
 /// Content that is shorter than it says.
-struct Short(u32);
+pub(super) struct Short(pub(super) u32);
 
 impl Content for Short {
     fn size_bytes(&self) -> u64 {

@@ -21,11 +21,11 @@ use bytes::Bytes;
 use compact_str::CompactString;
 use memchr::memmem;
 
-use super::{Settings, quoted_printable};
+use super::Settings;
 use crate::base::{MessageId, RecipientIndex, WallTime};
 use crate::mail::{
     BodyType, ContentFacts, Diagnostic, EnhancedStatus, Envelope, ForwardPath, MailParameters, Notify, Received,
-    Recipient, ReversePath, Source,
+    Recipient, ReversePath, Source, quoted_printable,
 };
 use crate::smtp::content::FactScanner;
 

@@ -7,8 +7,8 @@ use memchr::memmem;
 
 use super::{Action, Original, RecipientReport};
 use crate::base::limits::TEXT_LINE_BYTES_MAX;
-use crate::mail::{ContentFacts, Envelope, HeaderSection, Ret};
-use crate::report::{Settings, quoted_printable};
+use crate::mail::{ContentFacts, Envelope, HeaderSection, Ret, quoted_printable};
+use crate::report::Settings;
 
 /// What is returned.
 pub enum Returned<'a> {

@@ -171,6 +171,8 @@ impl Wait {
     }
 }
 
+/// The words for content that is lost to us.
+const UNREAD: &str = "the stored message could not be read";
 /// Nobody's mail waits for the answer to QUIT.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -352,7 +354,7 @@ impl Client {
                 (ErrorKind::Connection, format!("the connection broke while we waited for {}", wait.what()))
             }
             Lost::TimedOut => (ErrorKind::Connection, format!("timed out waiting for {}", wait.what())),
-            Lost::Content => (ErrorKind::Io, "the stored message could not be read".to_owned()),
+            Lost::Content => (ErrorKind::Io, UNREAD.to_owned()),
         };
         let status = if cause == Lost::Content { (4, 3, 0) } else { (4, 4, 2) };
         self.fail(kind, Reply::new(451, status, reply), wait == Wait::StartTls)
@@ -368,6 +370,22 @@ impl Client {
     /// The TLS handshake failed, with the words for people.
     pub fn handshake_failed(&mut self, why: &str) -> Step {
         self.fail(ErrorKind::Tls, Reply::new(451, (4, 7, 5), format!("TLS handshake failed: {why}")), true)
+    }
+
+    /// What of the content the peer does not take, in words: it must be converted (RFC 6152 §3), or
+    /// [`Client::begin`] refuses it.
+    pub fn untaken(&self, transaction: &Transaction<'_>) -> Option<&'static str> {
+        plan::untaken(transaction, &self.peer)
+    }
+
+    /// Refuses a transaction by our own word, before anything was sent: all its recipients get this reply.
+    pub fn refused(&self, transaction: &Transaction<'_>, reply: Reply) -> Results {
+        running::refuse_all(transaction, reply, &self.options.remote)
+    }
+
+    /// Puts off a transaction whose content could not be read, before anything was sent.
+    pub fn unread(&self, transaction: &Transaction<'_>) -> Results {
+        running::unread(transaction, Reply::new(451, (4, 3, 0), UNREAD))
     }
 
     /// Begins a transaction on a connection that is ready.

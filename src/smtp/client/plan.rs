@@ -89,23 +89,35 @@ fn size_fits(tx: &Transaction<'_>, peer: &PeerExtensions) -> Result<(), Reply> {
     }
 }
 
-/// BODY as the content needs it. Conversion is not done (yet): what the peer cannot take fails with 5.6.3.
+/// BODY as the content needs it. What the peer cannot take as it is fails with 5.6.3, unless the caller converts it.
 fn body_type(tx: &Transaction<'_>, peer: &PeerExtensions) -> Result<BodyType, Reply> {
+    match untaken(tx, peer) {
+        Some(why) => Err(refusal(554, (5, 6, 3), why)),
+        None if is_binary(tx) => Ok(BodyType::BinaryMime),
+        None if tx.content.has_8bit_body || tx.content.has_8bit_header => Ok(BodyType::EightBitMime),
+        None => Ok(BodyType::SevenBit),
+    }
+}
+
+/// What of the content this peer does not take, in words.
+pub(super) fn untaken(tx: &Transaction<'_>, peer: &PeerExtensions) -> Option<&'static str> {
+    let is_8bit = tx.content.has_8bit_body || tx.content.has_8bit_header;
+    match is_binary(tx) {
+        true if !(peer.binary_mime && peer.chunking) => {
+            Some("the content is binary and the next hop does not take BINARYMIME")
+        }
+        false if is_8bit && !peer.eight_bit_mime => {
+            Some("the content is 8-bit and the next hop does not take 8BITMIME")
+        }
+        _ => None,
+    }
+}
+
+/// It must not go by DATA: it has what DATA has no word for, or lines that it does not promise to take.
+fn is_binary(tx: &Transaction<'_>) -> bool {
     let facts = tx.content;
-    let long_lines = facts.longest_line_bytes > 998 && tx.envelope.mail.body == BodyType::BinaryMime;
-    if facts.has_bare_cr || facts.has_bare_lf || facts.has_nul || long_lines {
-        return match peer.binary_mime && peer.chunking {
-            true => Ok(BodyType::BinaryMime),
-            false => Err(refusal(554, (5, 6, 3), "the content is binary and the next hop does not take BINARYMIME")),
-        };
-    }
-    if facts.has_8bit_body || facts.has_8bit_header {
-        return match peer.eight_bit_mime {
-            true => Ok(BodyType::EightBitMime),
-            false => Err(refusal(554, (5, 6, 3), "the content is 8-bit and the next hop does not take 8BITMIME")),
-        };
-    }
-    Ok(BodyType::SevenBit)
+    let has_long_lines = facts.longest_line_bytes > 998 && tx.envelope.mail.body == BodyType::BinaryMime;
+    facts.has_bare_cr || facts.has_bare_lf || facts.has_nul || has_long_lines
 }
 
 /// RFC 6531 §3.2, §3.6: only a message with a non-ASCII address, or with raw UTF-8 in its header section

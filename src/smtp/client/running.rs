@@ -137,20 +137,21 @@ pub(super) struct Running {
 
 /// Refuses a transaction that this peer cannot have, before anything was sent.
 pub(super) fn refuse_all(tx: &Transaction<'_>, reply: Reply, remote: &str) -> Results {
-    let diagnostic = Diagnostic {
-        kind: ErrorKind::UnexpectedReply,
-        scope: Scope::Message,
-        remote: remote.into(),
-        reply,
-        is_remote: false,
-    };
+    let kind = ErrorKind::UnexpectedReply;
+    let diagnostic = Diagnostic { kind, scope: Scope::Message, remote: remote.into(), reply, is_remote: false };
+    // Another host of the same domain may offer what this one lacks.
+    all(tx, &Outcome::Failed(diagnostic), true)
+}
+
+/// Our own content could not be read, before anything was sent.
+pub(super) fn unread(tx: &Transaction<'_>, reply: Reply) -> Results {
+    all(tx, &Outcome::Deferred(Diagnostic::local(ErrorKind::Io, Scope::Message, reply)), false)
+}
+
+fn all(tx: &Transaction<'_>, outcome: &Outcome, may_try_next_host: bool) -> Results {
     let result = |recipient| RecipientResult {
         recipient,
-        progress: Progress::Done {
-            outcome: Outcome::Failed(diagnostic.clone()),
-            may_try_next_host: true, // another host of the same domain may offer what this one lacks
-            owed: Owed::Nothing,
-        },
+        progress: Progress::Done { outcome: outcome.clone(), may_try_next_host, owed: Owed::Nothing },
     };
     Results { recipients: tx.recipients().map(|(i, _)| result(i)).collect(), was_answered: true, ..Results::default() }
 }
