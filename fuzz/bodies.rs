@@ -13,6 +13,7 @@ use posthaste::expr::{
     Answer, Answers, Branch, Environment, Expr, ExprFault, Names, Place, Scalar, Scope, Source, Stop, Target, Value,
     Variable, VariableSet,
 };
+use posthaste::mail::downgrade::{Refusal, Rewriter, Survey, convert};
 use posthaste::mail::{
     ContentFacts, Edit, Envelope, ForwardPath, HeaderSection, MailParameters, MessageView, Recipient, Reply,
     ReversePath,
@@ -38,6 +39,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("command", command),
     ("configuration", configuration),
     ("content", content),
+    ("downgrade", downgrade),
     ("expression", expression),
     ("milter_packet", milter_packet),
     ("milter_session", milter_session),
@@ -66,6 +68,35 @@ fn spool_record(input: &[u8]) {
             assert!(message.trace.len() + message.header.len() <= input.len());
         }
     }
+}
+
+/// A message for a next hop that takes 7-bit alone: it is refused, or it is clean, of the size that was foretold, the
+/// same in whatever pieces it comes, and needs no further conversion.
+fn downgrade(input: &[u8]) {
+    let whole = convert(input, "us.test");
+    assert_eq!(whole, converted_in_pieces(input, 1 + input.len() % 37));
+    let Ok(out) = whole else { return };
+    assert!(out.iter().all(|b| b.is_ascii() && *b != 0));
+    let lines: Vec<&[u8]> = out.split(|b| *b == b'\n').collect();
+    let (last, ended) = lines.split_last().expect("one at least");
+    assert!(ended.iter().all(|line| line.ends_with(b"\r") && line.len() <= 999));
+    assert!(last.len() <= 998 && lines.iter().all(|line| !line.strip_suffix(b"\r").unwrap_or(line).contains(&b'\r')));
+    assert_eq!(convert(&out, "us.test").as_ref(), Ok(&out));
+}
+
+fn converted_in_pieces(input: &[u8], size: usize) -> Result<Vec<u8>, Refusal> {
+    let mut survey = Survey::new("us.test");
+    input.chunks(size).try_for_each(|piece| survey.push(piece))?;
+    let conversion = survey.finish()?;
+    let mut rewriter = Rewriter::new(conversion.clone());
+    let mut out = Vec::new();
+    for piece in input.chunks(size) {
+        out.extend(rewriter.push(piece)?);
+    }
+    out.extend(rewriter.finish()?);
+    assert_eq!(conversion.size_bytes(), out.len() as u64);
+    assert!(conversion.has_changes() || out == input);
+    Ok(out)
 }
 
 /// The facts that fuzzed expressions ask for.

@@ -1,5 +1,5 @@
 //! What a message is, in the words of RFC 5321, 5322, 3461 and 3463: addresses, the envelope, the
-//! header section, the message as pieces, and edits as values.
+//! header section, the message as pieces, edits as values, and the conversion to 7-bit.
 //!
 //! Pure: bytes and values in, values out. Every filter (Sieve, milter, hooks, rewriting, signing)
 //! reads a [`MessageView`] and returns [`Edit`]s; it never changes a message itself. Must never be

@@ -168,11 +168,15 @@ fn base64_in_one_line_gets_lines() {
 }
 
 /// What another parser sees: for each part its type, its other fields and its decoded content.
-fn seen(message: &[u8]) -> Vec<String> {
-    let message = MessageParser::default().parse(message).expect("something");
-    let mut all = Vec::new();
-    describe(&message, &mut all);
-    all
+/// Nothing where that parser has a bug of its own (0.11.9 has an assertion that some unended multiparts violate).
+fn seen(message: &[u8]) -> Option<Vec<String>> {
+    std::panic::catch_unwind(|| {
+        let message = MessageParser::default().parse(message).expect("something");
+        let mut all = Vec::new();
+        describe(&message, &mut all);
+        all
+    })
+    .ok()
 }
 
 fn describe(message: &Message<'_>, all: &mut Vec<String>) {
@@ -312,7 +316,10 @@ proptest! {
             out => out.expect("all of it is sound"),
         };
         assert_clean(&out);
-        prop_assert_eq!(seen(&message), seen(&out), "{}\n{}", message.escape_ascii(), out.escape_ascii());
+        let (before, after) = (seen(&message), seen(&out));
+        if before.is_some() {
+            prop_assert_eq!(before, after, "{}\n{}", message.escape_ascii(), out.escape_ascii());
+        }
         prop_assert_eq!(convert(&out, "us.test"), Ok(out));
     }
 
