@@ -7,8 +7,10 @@
 mod common;
 #[path = "spool_sim/model.rs"]
 mod model;
+#[path = "spool_sim/shipper.rs"]
+mod shipper;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +19,9 @@ use std::time::Duration;
 use posthaste::base::{MessageId, ShardId, WallTime};
 use posthaste::spool::sim::{Crash, Faults, Random, SimDisk};
 use posthaste::spool::storage::Storage;
-use posthaste::spool::{Body, CommitError, Durability, Health, Record, Recovery, RecoveryEvent, Settings, Spool};
+use posthaste::spool::{
+    Body, CommitError, Durability, Feed, Gap, Health, Record, Recovery, RecoveryEvent, Settings, Shipper, Spool,
+};
 
 use common::{content, deferred, delivered, message};
 use model::{Change, Model};
@@ -25,8 +29,9 @@ use model::{Change, Model};
 const WORKERS: usize = 6;
 const LIVES: u64 = 4;
 
-fn settings() -> Settings {
+fn settings(backlog: u64) -> Settings {
     Settings {
+        shippers: vec![Shipper { name: "log".into(), backlog }],
         path: PathBuf::from("/spool"),
         segment_size: 256 << 10,
         bulk_segment_size: 1 << 20,
@@ -48,6 +53,10 @@ fn note(what: impl FnOnce() -> String) {
 struct Story {
     random: RefCell<Random>,
     model: RefCell<Model>,
+    /// What is kept for the shipper.
+    backlog: u64,
+    /// The disk was small in one of the lives.
+    was_small: Cell<bool>,
 }
 
 impl Story {
@@ -60,12 +69,12 @@ impl Story {
     }
 }
 
-async fn open_all(disk: &SimDisk, shards: u16) -> Vec<(Spool<SimDisk>, Recovery)> {
+async fn open_all(disk: &SimDisk, shards: u16, backlog: u64) -> Vec<(Spool<SimDisk>, Recovery)> {
     let mut spools = Vec::new();
     for shard in 0..shards {
         let mut tries = 0;
         loop {
-            match Spool::open(disk.clone(), settings(), ShardId(shard), shards).await {
+            match Spool::open(disk.clone(), settings(backlog), ShardId(shard), shards).await {
                 Ok(opened) => break spools.push(opened),
                 Err(error) if tries > 200 => panic!("{error}"),
                 Err(_) => tries += 1, // a failing disk: the operator tries again
@@ -228,9 +237,46 @@ async fn worker(story: Rc<Story>, spools: Rc<Vec<Spool<SimDisk>>>, actions: u64,
     }
 }
 
+/// How the consumer of events is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Consumer {
+    Quick,
+    /// It takes its time, and does not always say that it has what it has.
+    Slow,
+    /// It takes nothing.
+    Gone,
+}
+
+/// Ships until the spool is closed or the process ends.
+async fn ship(story: Rc<Story>, disk: SimDisk, mut feed: Feed<SimDisk>, consumer: Consumer) {
+    while consumer != Consumer::Gone
+        && let Some(chunk) = feed.next().await
+    {
+        let pause = if consumer == Consumer::Slow { 3_000_000 } else { 20_000 };
+        disk.sleep(Duration::from_micros(story.below(pause))).await;
+        if story.one_in(12) {
+            continue; // it did not take it
+        }
+        story.model.borrow_mut().seen.take(&chunk);
+        disk.sleep(Duration::from_micros(story.below(pause))).await;
+        if !story.one_in(12) {
+            feed.shipped(&chunk);
+        }
+    }
+}
+
 /// One life of the process: open, recover, work; it ends by a crash, by a shutdown, or just so.
 async fn life(story: Rc<Story>, disk: SimDisk, shards: u16, faults: Faults) {
-    let opened = open_all(&disk, shards).await;
+    let opened = open_all(&disk, shards, story.backlog).await;
+    let consumer = match story.below(6) {
+        0 => Consumer::Gone,
+        1 => Consumer::Slow,
+        _ => Consumer::Quick,
+    };
+    for (spool, _) in &opened {
+        let feed = spool.feed("log").expect("the settings name it");
+        disk.spawn(ship(story.clone(), disk.clone(), feed, consumer));
+    }
     // Mail is taken while older streams still recover.
     let early: Vec<_> = opened.iter().map(|(spool, _)| spool.clone()).collect();
     if story.one_in(2) {
@@ -287,7 +333,11 @@ async fn wait_until_well(disk: &SimDisk, spools: &[Spool<SimDisk>]) {
 }
 
 fn tell(seed: u64) {
-    let story = Rc::new(Story { random: RefCell::new(Random::new(seed)), model: RefCell::new(Model::default()) });
+    let mut random = Random::new(seed);
+    // Most stories keep all that is not told, some a single segment.
+    let backlog = if random.one_in(4) { 0 } else { 1 << 30 };
+    let (model, random) = (RefCell::new(Model::default()), RefCell::new(random));
+    let story = Rc::new(Story { random, model, backlog, was_small: Cell::new(false) });
     let mut disk = SimDisk::new(seed ^ 0xd15c, 64 << 20);
     for _ in 0..LIVES {
         let faults = match story.below(4) {
@@ -297,7 +347,9 @@ fn tell(seed: u64) {
         };
         disk.set_faults(Faults::default());
         // A small disk is full soon, and must still work.
-        disk.set_space(if story.one_in(3) { (3 << 20) + story.below(4 << 20) } else { 64 << 20 });
+        let is_small = story.one_in(3);
+        story.was_small.set(story.was_small.get() || is_small);
+        disk.set_space(if is_small { (3 << 20) + story.below(4 << 20) } else { 64 << 20 });
         let crash = if story.one_in(4) { Crash::Kill } else { Crash::PowerLoss };
         let operations = 20 + story.below(1500);
         disk.crash_in((!story.one_in(4)).then_some(operations));
@@ -314,11 +366,42 @@ fn tell(seed: u64) {
     disk.set_space(256 << 20);
     story.model.borrow_mut().begin(false);
     disk.run(async {
-        let spools = recover(&story, open_all(&disk, 1).await, false).await;
+        let spools = recover(&story, open_all(&disk, 1, story.backlog).await, false).await;
         for _ in 0..30 {
             read_back(&story, &spools, false).await;
         }
+        ship_all(&story, &disk, &spools).await;
     });
+    check_events(&story);
+}
+
+/// All that is there to be told.
+async fn ship_all(story: &Rc<Story>, disk: &SimDisk, spools: &[Spool<SimDisk>]) {
+    let feeds: Vec<_> = spools.iter().filter_map(|spool| spool.feed("log")).collect();
+    for spool in spools {
+        let feed = spool.feed("log").expect("the settings name it");
+        disk.spawn(ship(story.clone(), disk.clone(), feed, Consumer::Quick));
+    }
+    for _ in 0..10_000 {
+        if feeds.iter().all(|feed| feed.lag_bytes() == 0) {
+            return;
+        }
+        disk.sleep(Duration::from_millis(50)).await;
+    }
+    panic!("shipping hangs: {}", spools.iter().map(Spool::describe).collect::<String>());
+}
+
+/// What the consumer was told against what happened.
+fn check_events(story: &Story) {
+    let model = story.model.borrow();
+    let gaps = &model.seen.gaps;
+    note(|| format!("{} events, {} repeats, gaps: {gaps:?}", model.seen.len(), model.seen.repeats));
+    for gap in gaps {
+        assert_eq!(gap.causes & Gap::DAMAGE, 0, "nothing that was acknowledged is damaged: {gap:?}");
+        assert!(gap.causes & Gap::BACKLOG == 0 || story.backlog == 0, "the backlog was never passed: {gap:?}");
+        assert!(gap.causes & Gap::SPACE == 0 || story.was_small.get() || model.has_failed, "there is space: {gap:?}");
+    }
+    model.told(!gaps.is_empty());
 }
 
 #[test]

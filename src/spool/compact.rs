@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::base::MessageId;
 
+use super::cursor::Place;
 use super::error::{CommitError, Damage, DamageKind, Health};
 use super::facts::Key;
 use super::index::{Mark, Phase, Segment};
@@ -82,10 +83,12 @@ impl<S: Storage> Stream<S> {
                 endless.filter(|(n, s)| s.live_messages > 0 && !stuck.contains(n)).min_by_key(|(_, s)| s.seal.epoch);
             return oldest.map(|(number, _)| **number);
         }
-        // What cannot be freed, and what waits for that, is no reason to move anything else.
+        // What cannot be freed now, and what waits for that, is no reason to move anything else.
         let stuck = self.stuck.borrow();
         let is_movable = |(n, s): &(&u32, &Segment)| {
-            s.pins == 0 && !stuck.contains(n) && !s.refs.keys().any(|older| stuck.contains(older))
+            let is_free = s.pins == 0 && !log.index.is_unshipped(s);
+            let is_kept = |older: &u32| log.index.segments().get(older).is_some_and(|s| log.index.is_unshipped(s));
+            is_free && !stuck.contains(n) && !s.refs.keys().any(|older| stuck.contains(older) || is_kept(older))
         };
         let movable: Vec<_> = closed.iter().copied().filter(is_movable).collect();
         let count = movable.len() as u64;
@@ -98,7 +101,9 @@ impl<S: Storage> Stream<S> {
         if !is_wasteful && !is_needed {
             return None;
         }
-        victim(log.index.segments(), size, &stuck, is_wasteful)
+        // What shippers need is not moved for tidiness; for lack of space it is, and then given up.
+        let unshipped = if is_needed { Place::END } else { log.index.unshipped_from() };
+        victim(log.index.segments(), size, &stuck, is_wasteful, unshipped)
     }
 
     /// Writes all that is live in `victim` again; false when there was no segment to write it to.

@@ -14,6 +14,8 @@ pub const FRAME_HEADER_BYTES: usize = 64;
 pub const FRAME_ALIGNMENT: usize = 8;
 /// Flag: a copy made by compaction (or written again after a failure): it supersedes older ones.
 pub const FLAG_COPY: u16 = 1;
+/// Flag, beside [`FLAG_COPY`]: written again because the first writing failed. Nobody was told of it yet.
+pub const FLAG_AGAIN: u16 = 2;
 
 /// What makes frames of one incarnation of a segment its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +81,11 @@ impl FrameHeader {
     /// A copy.
     pub fn is_copy(&self) -> bool {
         self.flags & FLAG_COPY != 0
+    }
+
+    /// What it says is news: a message that compaction moved is none.
+    pub fn is_news(&self) -> bool {
+        !self.is_copy() || self.flags & FLAG_AGAIN != 0
     }
 
     /// The message it holds or speaks of first.

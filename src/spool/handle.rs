@@ -16,6 +16,7 @@ use super::bulk_driver::{BodyReader, BulkWriter};
 use super::disk::Disk;
 use super::error::{CommitError, Damage, Health, OpenError, ReadError};
 use super::facts::Key;
+use super::feed::Feed;
 use super::message::{Body, Message, Record, Recovered, Stored};
 use super::open::{Old, Opened, open};
 use super::pending::{Submitted, Waiter};
@@ -25,7 +26,7 @@ use super::segment::SegmentKind;
 use super::settings::{Durability, Settings};
 use super::storage::{Storage, StorageFile};
 use super::stream::{Observer, Stream};
-use super::wait::{Pipe, yield_now};
+use super::wait::{Bell, Pipe, yield_now};
 
 /// Messages in one batch of recovery.
 const RECOVERY_BATCH: usize = 512;
@@ -50,14 +51,16 @@ impl<S: Storage> Clone for Spool<S> {
     }
 }
 
-struct Inner<S: Storage> {
-    settings: Rc<Settings>,
-    accepting: Rc<Stream<S>>,
+pub(super) struct Inner<S: Storage> {
+    pub(super) settings: Rc<Settings>,
+    pub(super) accepting: Rc<Stream<S>>,
     streams: RefCell<BTreeMap<StreamId, Rc<Stream<S>>>>,
     observer: Rc<RefCell<Option<Observer>>>,
     events: Rc<Pipe<RecoveryEvent>>,
     recovering: Cell<usize>,
-    is_closing: Cell<bool>,
+    pub(super) is_closing: Cell<bool>,
+    /// Rung when there is something to tell to shippers.
+    pub(super) told: Rc<Bell>,
 }
 
 /// What recovery reports while mail is already taken.
@@ -146,12 +149,13 @@ impl<S: Storage> Spool<S> {
         let known = stream_dirs(&storage, &settings.path).await?;
         let (shard, shards) = (u32::from(shard.0), u32::from(shards.max(1)));
         let observer: Rc<RefCell<Option<Observer>>> = Rc::default();
+        let told: Rc<Bell> = Rc::default();
         // The first stream that is ours by number and free: mail must be taken even while an old process drains.
         let mut number = shard;
         let (opened, dir) = loop {
             let id = StreamId(number);
             let dir = settings.path.join(format!("stream-{id}"));
-            match open(storage.clone(), &dir, id, settings.clone(), observer.clone()).await {
+            match open(storage.clone(), &dir, id, settings.clone(), observer.clone(), told.clone()).await {
                 Ok(opened) => break (opened, dir),
                 Err(OpenError::Locked(_)) => number += shards,
                 Err(error) => return Err(error),
@@ -168,6 +172,7 @@ impl<S: Storage> Spool<S> {
             events: Pipe::new(RECOVERY_BACKLOG),
             recovering: Cell::new(0),
             is_closing: Cell::new(false),
+            told,
         });
         let others = known.into_iter().filter(|(id, other)| id.0 % shards == shard && *other != dir);
         inner.begin();
@@ -253,6 +258,11 @@ impl<S: Storage> Spool<S> {
             .map(|(_, value, _)| value.clone())
     }
 
+    /// What happens, for the shipper of that name; `None` when the settings do not name it.
+    pub fn feed(&self, shipper: &str) -> Option<Feed<S>> {
+        Feed::new(self.inner.clone(), shipper)
+    }
+
     /// All streams of this shard were recovered.
     pub fn is_recovered(&self) -> bool {
         self.inner.recovering.get() == 0
@@ -303,6 +313,7 @@ impl<S: Storage> Spool<S> {
     /// Takes no more commits, writes what waits, seals the active segments, and gives the streams up.
     pub async fn close(self) {
         self.inner.is_closing.set(true);
+        self.inner.told.ring();
         for stream in self.inner.all() {
             stream.log.borrow_mut().close();
             stream.is_closing.set(true);
@@ -331,14 +342,14 @@ fn check(settings: &Settings) -> Result<(), OpenError> {
 }
 
 impl<S: Storage> Inner<S> {
-    fn get(&self, id: StreamId) -> Option<Rc<Stream<S>>> {
+    pub(super) fn get(&self, id: StreamId) -> Option<Rc<Stream<S>>> {
         if self.accepting.id == id {
             return Some(self.accepting.clone());
         }
         self.streams.borrow().get(&id).cloned()
     }
 
-    fn all(&self) -> Vec<Rc<Stream<S>>> {
+    pub(super) fn all(&self) -> Vec<Rc<Stream<S>>> {
         self.streams.borrow().values().cloned().collect()
     }
 
@@ -376,7 +387,8 @@ impl<S: Storage> Inner<S> {
     /// Opens a stream that only drains, as soon as it is free.
     async fn drain(self: Rc<Self>, storage: S, id: StreamId, dir: PathBuf) {
         loop {
-            match open(storage.clone(), &dir, id, self.settings.clone(), self.observer.clone()).await {
+            match open(storage.clone(), &dir, id, self.settings.clone(), self.observer.clone(), self.told.clone()).await
+            {
                 Ok(opened) => {
                     self.streams.borrow_mut().insert(id, opened.stream.clone());
                     return self.recover(opened).await;
@@ -405,6 +417,7 @@ impl<S: Storage> Inner<S> {
         }
         // A segment that could not be read may hold what others speak of: then nothing is recycled in this start.
         stream.is_recovered.set(is_complete);
+        stream.let_shippers_read();
         stream.chores.ring();
         self.events.send(RecoveryEvent::Complete(stream.id)).await;
         self.end();

@@ -4,7 +4,7 @@
 //! Liveness points from newer epochs to older ones only, so the oldest segment can always be freed.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use compact_str::CompactString;
 use crate::base::limits::FACTS_MAX;
 
 use super::bulk::BulkTable;
+use super::cursor::Place;
 use super::facts::{Change, Key, StatusFact};
 use super::frame::{Order, Seal};
 use super::segment::{DATA_OFFSET, End};
@@ -167,11 +168,12 @@ impl Segment {
 
     /// Nothing in it is needed any more.
     pub fn is_recyclable(&self) -> bool {
-        self.phase != Phase::Active
-            && self.live_messages == 0
-            && self.refs.is_empty()
-            && self.facts == 0
-            && self.pins == 0
+        self.is_unused() && self.refs.is_empty() && self.pins == 0
+    }
+
+    /// Nothing in it is needed for its own sake.
+    fn is_unused(&self) -> bool {
+        self.phase != Phase::Active && self.live_messages == 0 && self.facts == 0
     }
 }
 
@@ -193,12 +195,20 @@ pub struct Index {
     segments: BTreeMap<u32, Segment>,
     facts: BTreeMap<CompactString, (Bytes, u32, Order)>,
     bulk: Rc<RefCell<BulkTable>>,
+    /// What lies behind this place is kept for shippers.
+    unshipped_from: Place,
 }
 
 impl Index {
     /// An empty one.
     pub fn new(bulk: Rc<RefCell<BulkTable>>) -> Index {
-        Index { entries: HashMap::default(), segments: BTreeMap::new(), facts: BTreeMap::new(), bulk }
+        Index {
+            entries: HashMap::default(),
+            segments: BTreeMap::new(),
+            facts: BTreeMap::new(),
+            bulk,
+            unshipped_from: Place::END,
+        }
     }
 
     /// An undelivered message.
@@ -336,7 +346,49 @@ impl Index {
 
     /// Segments in which nothing is needed any more.
     pub fn recyclable(&self) -> Option<u32> {
-        self.segments.iter().find(|(_, segment)| segment.is_recyclable()).map(|(number, _)| *number)
+        let is_free = |segment: &Segment| segment.is_recyclable() && !self.is_unshipped(segment);
+        self.segments.iter().find(|(_, segment)| is_free(segment)).map(|(number, _)| *number)
+    }
+
+    /// What lies behind that place is kept for shippers; [`Place::END`] when there is none.
+    pub fn keep_from(&mut self, place: Place) {
+        self.unshipped_from = place;
+    }
+
+    /// The place given to [`Index::keep_from`].
+    pub fn unshipped_from(&self) -> Place {
+        self.unshipped_from
+    }
+
+    /// Something in the segment is kept for a shipper.
+    pub fn is_unshipped(&self, segment: &Segment) -> bool {
+        self.unshipped_from.is_before_end_of(segment)
+    }
+
+    /// Segments that nothing but shippers keeps, oldest first: dead ones, and those that only wait for such.
+    pub fn kept_for_shippers(&self) -> Vec<(u32, &Segment)> {
+        if self.unshipped_from == Place::END {
+            return Vec::new();
+        }
+        let mut by_age: Vec<_> = self.segments.iter().map(|(number, segment)| (*number, segment)).collect();
+        by_age.sort_unstable_by_key(|(_, segment)| segment.seal.epoch);
+        let mut dead = BTreeSet::new();
+        by_age.retain(|(number, segment)| {
+            let is_dead = segment.is_unused() && segment.refs.keys().all(|older| dead.contains(older));
+            is_dead && dead.insert(*number) && self.is_unshipped(segment)
+        });
+        by_age
+    }
+
+    /// Bytes behind a place.
+    pub fn bytes_behind(&self, place: Place) -> u64 {
+        self.segments.values().map(|segment| place.unshipped_of(segment)).sum()
+    }
+
+    /// The oldest segment with frames behind a place.
+    pub fn next_behind(&self, place: Place) -> Option<(u32, &Segment)> {
+        let behind = self.segments.iter().filter(|(_, segment)| place.is_before_end_of(segment));
+        behind.min_by_key(|(_, segment)| segment.seal.epoch).map(|(number, segment)| (*number, segment))
     }
 
     /// The ends that the next header must name: of closed segments without a footer on disk.

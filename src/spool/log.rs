@@ -11,7 +11,7 @@ use crate::base::limits::{
 
 use super::error::{CommitError, Health};
 use super::facts::{Change, Key, StatusFact};
-use super::frame::{FLAG_COPY, Order, Seal, put_frame};
+use super::frame::{FLAG_AGAIN, FLAG_COPY, Order, Seal, put_frame};
 use super::index::{Index, Phase, Segment};
 use super::message::{Body, Record};
 use super::pending::{Class, Frame, LogSettings, Settled, Step, Submitted, Waiter, footer_bound, frame_bound};
@@ -210,6 +210,7 @@ impl Log {
         if is_mail {
             self.admit()?;
             let in_memory = durability == Durability::Memory
+                && !self.settings.is_told // an event is told of what is on disk
                 && self.volatile.bytes() < self.settings.memory_budget / 2
                 && records.iter().all(|r| matches!(r, Record::Message(m) if matches!(m.body, Body::Memory(_))));
             if in_memory {
@@ -424,7 +425,11 @@ impl Log {
         let order = Order { start: self.settings.start, sequence: self.next_order };
         self.next_order += 1;
         let begin = buffer.len();
-        let flags = if frame.is_copy { FLAG_COPY } else { 0 };
+        let flags = match (frame.is_copy, frame.class.is_copy()) {
+            (false, _) => 0,
+            (true, true) => FLAG_COPY,
+            (true, false) => FLAG_COPY | FLAG_AGAIN,
+        };
         put_frame(buffer, &frame.records, flags, order, active.stable, &active.seal);
         debug_assert!(buffer.len() - begin <= frame.bound, "the bound holds");
         active.footer_bytes += footer_bound(&frame.records);
@@ -606,7 +611,7 @@ mod tests {
     #[test]
     fn a_copy_never_waits_for_a_segment() {
         let (stream, segment_size, memory_budget) = (StreamId(0), 256 << 10, 1 << 20);
-        let settings = LogSettings { stream, start: 1, segment_size, reserve: 2, memory_budget };
+        let settings = LogSettings { stream, start: 1, segment_size, reserve: 2, memory_budget, is_told: false };
         let mut log = Log::new(settings, Index::new(Rc::new(std::cell::RefCell::new(BulkTable::default()))));
         let fact = || Record::Fact { key: "cursor".into(), value: bytes::Bytes::from_static(b"1") };
         log.submit(vec![fact()], Durability::Durable).expect("outcomes and facts are never refused");

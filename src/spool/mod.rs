@@ -15,6 +15,7 @@
 //! * All records about a message go to the stream that holds it.
 //! * A status is on disk for as long as a copy of its message is.
 //! * A page that holds acknowledged bytes is never written again.
+//! * What a shipper was not told is kept for it, or counted as a gap; mail never waits for a shipper.
 //!
 //! Must never be added: a lock, a clock that is read, policy about when mail is due, and any I/O that
 //! does not go through [`storage::Storage`].
@@ -24,10 +25,12 @@ mod bulk_driver;
 mod cadence;
 mod codec;
 mod compact;
+mod cursor;
 mod damage;
 pub mod disk;
 mod error;
 mod facts;
+mod feed;
 mod footer;
 mod frame;
 mod handle;
@@ -43,6 +46,7 @@ mod record_status;
 mod recover;
 mod segment;
 pub mod settings;
+mod ship;
 pub mod sim;
 pub mod storage;
 mod stream;
@@ -52,11 +56,14 @@ mod volatile;
 mod wait;
 
 pub use bulk_driver::{BodyReader, BulkWriter};
+pub use cursor::{EventId, Gap};
 pub use disk::Disk;
 pub use error::{CommitError, Damage, DamageKind, Health, OpenError, ReadError};
+pub use feed::Feed;
 pub use handle::{Recovery, RecoveryEvent, Spool, Statistics};
 pub use message::{Body, Extent, Extents, Message, Record, Recovered, RecoveredRecipient, Stored};
-pub use settings::{Durability, Settings};
+pub use settings::{Durability, Settings, Shipper};
+pub use ship::{Chunk, Event};
 pub use stream::Observer;
 
 /// The payload of a frame that holds these records, as the writer makes it. For tools and benchmarks.

@@ -22,6 +22,7 @@ use super::segment::{
     encode_start, parse_file_name,
 };
 use super::settings::Settings;
+use super::ship::Shipping;
 use super::storage::{Storage, StorageFile};
 use super::stream::{Counts, Observer, Stream, write_all};
 use super::wait::{Answer, Bell};
@@ -47,6 +48,8 @@ struct Found<S: Storage> {
     headers: Vec<SegmentHeader>,
     /// Log segments whose header is not valid: zeroed again by upkeep.
     raw: Vec<u32>,
+    /// Files of cursors.
+    cursors: Vec<String>,
     next_number: u32,
     damage: DamageLog,
 }
@@ -62,12 +65,14 @@ pub(super) async fn open<S: Storage>(
     id: StreamId,
     settings: Rc<Settings>,
     observer: Rc<RefCell<Option<Observer>>>,
+    told: Rc<Bell>,
 ) -> Result<Opened<S>, OpenError> {
     storage.create_dir(dir).await.map_err(io_error(dir))?;
     let lock_path = dir.join("lock");
     let lock = storage.lock(&lock_path).await.map_err(io_error(&lock_path))?.ok_or(OpenError::Locked(id))?;
     let mut found = find::<S>(&storage, dir).await?;
     let start = count_start(&storage, dir, id, &found.headers).await?;
+    let shipping = Shipping::open(&storage, dir, &found.cursors, &settings.shippers, start, told).await?;
 
     let bulk = Rc::new(RefCell::new(BulkTable::default()));
     let log_settings = LogSettings {
@@ -76,6 +81,7 @@ pub(super) async fn open<S: Storage>(
         segment_size: settings.segment_size,
         reserve: settings.reserve as usize,
         memory_budget: settings.memory_budget,
+        is_told: !settings.shippers.is_empty(),
     };
     let mut log = Log::new(log_settings, Index::new(bulk.clone()));
     let (mut bulk_ready, mut in_use) = (Vec::new(), Vec::new());
@@ -121,7 +127,10 @@ pub(super) async fn open<S: Storage>(
         damage: RefCell::new(found.damage),
         counts: Counts::default(),
         lock: RefCell::new(Some(lock)),
+        shipping,
     };
+    stream.keep_for_shippers();
+    stream.save_cursors().await; // one that could not be written is tried again by upkeep
     Ok(Opened { stream: Rc::new(stream), old })
 }
 
@@ -131,13 +140,19 @@ async fn find<S: Storage>(storage: &S, dir: &Path) -> Result<Found<S>, OpenError
         files: HashMap::new(),
         headers: Vec::new(),
         raw: Vec::new(),
+        cursors: Vec::new(),
         next_number: 1,
         damage: DamageLog::default(),
     };
     let mut names = storage.list(dir).await.map_err(io_error(dir))?;
     names.sort();
     for name in names {
-        let Some((kind, number)) = parse_file_name(&name) else { continue };
+        let Some((kind, number)) = parse_file_name(&name) else {
+            if super::ship::is_cursor(&name) {
+                found.cursors.push(name);
+            }
+            continue;
+        };
         let path = dir.join(&name);
         found.next_number = found.next_number.max(number.saturating_add(1));
         let file = storage.open(&path).await.map_err(io_error(&path))?;

@@ -147,6 +147,8 @@ pub struct LogSettings {
     pub reserve: usize,
     /// Bytes that may wait.
     pub memory_budget: u64,
+    /// There are shippers: all that happens goes to disk, because the record is the event.
+    pub is_told: bool,
 }
 
 /// An upper bound of a frame with these records, alignment included.

@@ -40,6 +40,17 @@ pub struct Settings {
     pub spare_max: u32,
     /// Share of the closed log segments, in percent, that may be dead before compaction runs. Default 50.
     pub garbage_percent_max: u32,
+    /// Who is told what happens, behind a durable cursor each (`[events]`, read elsewhere). Default nobody.
+    pub shippers: Vec<Shipper>,
+}
+
+/// One who is told what happens (`docs/events.md`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shipper {
+    /// Its name: letters, digits and `-`; it is part of a file's name in each stream.
+    pub name: String,
+    /// Bytes of log segments that are kept for it in one stream when nothing else needs them. At least one segment is.
+    pub backlog: u64,
 }
 
 impl Default for Settings {
@@ -54,6 +65,7 @@ impl Default for Settings {
             reserve: 2,
             spare_max: 8,
             garbage_percent_max: 50,
+            shippers: Vec::new(),
         }
     }
 }
@@ -130,6 +142,7 @@ impl Settings {
                 .between(5, 95)
                 .restart()
                 .default(default.garbage_percent_max),
+            shippers: default.shippers,
         }
     }
 }

@@ -19,6 +19,7 @@ use super::message::Record;
 use super::pending::{Settled, Step};
 use super::segment::{SLOT_BYTES, SegmentHeader, SegmentKind, SegmentState, file_name};
 use super::settings::Settings;
+use super::ship::Shipping;
 use super::storage::{Storage, StorageFile};
 use super::wait::{Answer, Bell};
 
@@ -62,6 +63,8 @@ pub(super) struct Stream<S: Storage> {
     pub(super) counts: Counts,
     pub(super) cadence: RefCell<Cadence>,
     pub(super) lock: RefCell<Option<S::Lock>>,
+    /// Who is told what happens.
+    pub(super) shipping: Shipping<S>,
 }
 
 /// What the stream did, for benchmarks and metrics.
@@ -146,6 +149,7 @@ impl<S: Storage> Stream<S> {
                 let mut settled = Settled::default();
                 self.log.borrow_mut().synced(&mut settled);
                 self.settle(settled);
+                self.shipping.ring();
             }
             Err(_) => self.fail(),
         }

@@ -27,6 +27,7 @@ impl<S: Storage> Stream<S> {
                 Ok(true) => {}
                 Ok(false) if self.is_closing.get() => {
                     if self.is_written_out.get() && self.unsealed().is_none() {
+                        self.save_cursors().await;
                         break;
                     }
                     self.chores.wait(seen).await;
@@ -52,6 +53,9 @@ impl<S: Storage> Stream<S> {
         }
         if self.is_written_out.get() {
             return Ok(false);
+        }
+        if self.tend_cursors().await {
+            return Ok(true);
         }
         let recyclable = self.log.borrow().index.recyclable().filter(|_| self.is_recovered.get());
         if let Some(number) = recyclable {

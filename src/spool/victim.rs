@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::cursor::Place;
 use super::index::{Phase, Segment};
 
 /// The oldest segments that are looked at.
@@ -15,15 +16,18 @@ const SPARSEST: usize = 16;
 const GROUP_MAX: usize = 64;
 
 /// The choice, if there is one where a quarter of what would be moved or freed is dead. `stuck` ones are left
-/// alone. With `is_wasteful` the oldest goes in any case: most of what it holds back is dead.
+/// alone, and so is what shippers still need, behind `unshipped`. With `is_wasteful` the oldest goes in any case: most
+/// of what it holds back is dead.
 pub fn victim(
     segments: &BTreeMap<u32, Segment>,
     segment_size: u64,
     stuck: &BTreeSet<u32>,
     is_wasteful: bool,
+    unshipped: Place,
 ) -> Option<u32> {
     let closed = |number: &u32| {
-        let free = |s: &&Segment| s.phase != Phase::Active && s.pins == 0 && !stuck.contains(number);
+        let is_told = |s: &Segment| !unshipped.is_before_end_of(s);
+        let free = |s: &&Segment| s.phase != Phase::Active && s.pins == 0 && !stuck.contains(number) && is_told(s);
         segments.get(number).filter(free)
     };
     let mut by_age: Vec<(u64, u32)> =
@@ -100,7 +104,7 @@ mod tests {
     }
 
     fn choose(segments: Vec<(u32, Segment)>) -> Option<u32> {
-        victim(&segments.into_iter().collect(), SIZE, &BTreeSet::new(), false)
+        victim(&segments.into_iter().collect(), SIZE, &BTreeSet::new(), false, Place::END)
     }
 
     #[test]
@@ -121,6 +125,6 @@ mod tests {
         pinned.1.pins = 1;
         assert_eq!(choose(vec![pinned, segment(2, 950, &[])]), None);
         let stuck = BTreeSet::from([1]);
-        assert_eq!(victim(&BTreeMap::from([segment(1, 10, &[])]), SIZE, &stuck, true), None);
+        assert_eq!(victim(&BTreeMap::from([segment(1, 10, &[])]), SIZE, &stuck, true, Place::END), None);
     }
 }

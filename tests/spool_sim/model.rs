@@ -6,6 +6,8 @@ use posthaste::base::MessageId;
 use posthaste::spool::sim::Crash;
 use posthaste::spool::{CommitError, Durability, Recovered};
 
+use crate::shipper::Seen;
+
 /// What is said about a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -42,6 +44,10 @@ struct Mail {
     is_busy: bool,
     /// The life in which it was handed over.
     life: u32,
+    /// It was certain at some time: acknowledged, and not lost by what the mode allows, or found.
+    was_certain: bool,
+    /// It was refused.
+    was_refused: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -94,6 +100,8 @@ pub struct Model {
     fails_now: bool,
     crash: Option<Crash>,
     life: u32,
+    /// What the consumer of events was told.
+    pub seen: Seen,
 }
 
 impl Model {
@@ -124,6 +132,8 @@ impl Model {
             held: Said::default(),
             is_busy: false,
             life: self.life,
+            was_certain: false,
+            was_refused: false,
         };
         assert!(self.mail.insert(id, mail).is_none(), "id {id} was given out twice");
     }
@@ -135,7 +145,10 @@ impl Model {
             Err(CommitError::Sick) => Known::RefusedSick,
             Err(_) => Known::Absent,
         };
-        self.mail.get_mut(&id).expect("submitted").known = known;
+        let mail = self.mail.get_mut(&id).expect("submitted");
+        mail.known = known;
+        mail.was_certain |= known == Known::Taken(Durability::Durable);
+        mail.was_refused |= result.is_err();
         // An answer may have been given just before the disk failed.
         if result.is_ok() && is_well {
             self.resumed(id);
@@ -190,9 +203,12 @@ impl Model {
         }
         if durability == Durability::Durable {
             mail.known = Known::Taken(durability); // what came before in the stream is synced with it
+            mail.was_certain = true;
         }
         if let Some(dsn) = dsn {
-            self.mail.get_mut(&dsn).expect("submitted").known = Known::Taken(durability);
+            let dsn = self.mail.get_mut(&dsn).expect("submitted");
+            dsn.known = Known::Taken(durability);
+            dsn.was_certain |= durability == Durability::Durable;
         }
         if is_well {
             self.resumed(id);
@@ -211,6 +227,22 @@ impl Model {
         self.mail.get(&id).is_some_and(Mail::is_free)
     }
 
+    /// All was told that is certain; what was refused and never found was not. With gaps only the latter.
+    pub fn told(&self, has_gaps: bool) {
+        for (id, mail) in &self.mail {
+            let is_told = self.seen.is_accepted(*id);
+            assert!(mail.was_certain || !mail.was_refused || !is_told, "{id} was refused and told: {mail:?}");
+            if has_gaps || !mail.was_certain {
+                continue;
+            }
+            assert!(is_told, "{id} was never told to be accepted: {mail:?}");
+            for (n, said) in (0..).zip(&mail.recipients) {
+                let is_told = self.seen.is_final(*id, n) || said.certain != Some(Change::Final);
+                assert!(is_told, "{id}: recipient {n} was never told to be final: {mail:?}");
+            }
+        }
+    }
+
     /// Holds what recovery found against all that was promised; what was found is certain from now on.
     pub fn recovered(&mut self, found: &[Recovered]) {
         let mut seen: BTreeMap<MessageId, &Recovered> = BTreeMap::new();
@@ -222,8 +254,19 @@ impl Model {
         // What was accepted in this life, while recovery ran, is not reported by it.
         for (id, mail) in self.mail.iter_mut().filter(|(_, mail)| mail.life != self.life) {
             match seen.remove(id) {
-                None => mail.check_missing(*id, soft_stays),
-                Some(found) => mail.check_found(*id, found, soft_stays),
+                None => {
+                    mail.check_missing(*id, soft_stays);
+                    let may_be_over = mail.recipients.iter().all(Said::is_final);
+                    let told = self.seen.is_accepted(*id);
+                    assert!(may_be_over || !told, "{id} is not there, and was told to be");
+                }
+                Some(found) => {
+                    mail.check_found(*id, found, soft_stays);
+                    for recipient in &found.recipients {
+                        let told = self.seen.is_final(*id, recipient.index.0);
+                        assert!(!told, "{id}: recipient {} waits, and was told to be final", recipient.index.0);
+                    }
+                }
             }
         }
         let strange: Vec<_> = seen.keys().collect();
@@ -253,6 +296,9 @@ impl Mail {
         let must_be_there = is_certain && !may_be_over;
         assert!(!must_be_there, "{id} was acknowledged and is lost: {self:?}");
         self.known = Known::Absent;
+        if self.was_certain {
+            self.recipients.iter_mut().for_each(|said| said.certain = Some(Change::Final));
+        }
     }
 
     fn check_found(&mut self, id: MessageId, found: &Recovered, soft_stays: bool) {
@@ -275,6 +321,7 @@ impl Mail {
         assert!(held || never && !found.is_held, "{id}: held {} was never said: {:?}", found.is_held, self.held);
         self.held = Said { certain: Some(Change::Held(found.is_held)), ..Said::default() };
         self.known = Known::Taken(Durability::Durable);
+        self.was_certain = true;
     }
 }
 
