@@ -23,6 +23,7 @@ pub mod config;
 pub mod control;
 pub mod delivery;
 pub mod dns;
+pub mod events;
 pub mod expr;
 pub mod limits;
 pub mod listener;

@@ -12,7 +12,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (3, &["observe", "schema"]),
     (4, &["expr", "lookup", "milter", "sieve", "smtp"]),
     (5, &["dns", "limits", "queue", "spool", "tls"]),
-    (6, &["policy", "report", "scheduler"]),
+    (6, &["events", "policy", "report", "scheduler"]),
     (7, &["delivery", "listener", "session"]),
     (8, &["config"]),
     (9, &["shard"]),

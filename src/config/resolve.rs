@@ -11,7 +11,9 @@ use super::queue;
 use super::server::{self, ServerSettings};
 use crate::schema::{Document, Environment, Fault, FaultKind, Findings, Reader, Section};
 use crate::tls::identity::{Identity, IdentityFault, Tickets};
-use crate::{control, delivery, dns, limits, listener, lookup, observe, policy, report, scheduler, session, spool};
+use crate::{
+    control, delivery, dns, events, limits, listener, lookup, observe, policy, report, scheduler, session, spool,
+};
 
 /// One checked configuration. Immutable: a reload makes another.
 #[derive(Debug, Clone)]
@@ -42,6 +44,8 @@ pub struct Config {
     pub lookups: Arc<lookup::Lookups>,
     /// Logs and metrics.
     pub observe: observe::settings::Settings,
+    /// Who is told what happens.
+    pub events: Vec<events::Settings>,
     /// The operator's socket.
     pub control: control::settings::Settings,
 }
@@ -72,6 +76,7 @@ pub(super) fn read(root: &Section<'_>) -> Config {
     let session = root.table("session", "What a client may do at each stage, and how much of it.", |s| {
         super::session::read(s, &server.settings, queue.inbound)
     });
+    let told = events::Settings::read_all(root);
     let config = Config {
         limits: queue.limits,
         scheduler: queue.scheduler,
@@ -89,7 +94,11 @@ pub(super) fn read(root: &Section<'_>) -> Config {
             .into_iter()
             .map(|(_, certificate)| certificate)
             .collect(),
-        spool: root.table("spool", "Where accepted mail is kept until it is delivered.", spool::Settings::read),
+        spool: spool::Settings {
+            shippers: told.iter().map(events::Settings::shipper).collect(),
+            ..root.table("spool", "Where accepted mail is kept until it is delivered.", spool::Settings::read)
+        },
+        events: told,
         dns: dns::Settings::read(root),
         report: root.table("report", "Reports.", report::settings::Settings::read),
         lookups: Arc::new(read_lookups(root)),

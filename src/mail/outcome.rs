@@ -27,6 +27,22 @@ pub enum ErrorKind {
     Io,
 }
 
+impl ErrorKind {
+    /// As expressions and events spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorKind::None => "none",
+            ErrorKind::Dns => "dns",
+            ErrorKind::UnexpectedReply => "unexpected-reply",
+            ErrorKind::Connection => "connection",
+            ErrorKind::Tls => "tls",
+            ErrorKind::Rate => "rate",
+            ErrorKind::Concurrency => "concurrency",
+            ErrorKind::Io => "io",
+        }
+    }
+}
+
 /// How far a failure reaches: whom else it concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {

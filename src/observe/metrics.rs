@@ -72,13 +72,14 @@ impl Snapshot {
         &self.timings[timing as usize]
     }
 
-    /// Adds what another shard counted. `SpoolHealth` is the worst of all, other gauges are sums.
+    /// Adds what another shard counted. `SpoolHealth` and `EventsLagSeconds` are the worst of all, other gauges are sums.
     pub fn merge(&mut self, other: &Snapshot) {
         for (mine, theirs) in self.counters.iter_mut().zip(&other.counters) {
             *mine = mine.wrapping_add(*theirs);
         }
         for (gauge, (mine, theirs)) in Gauge::ALL.iter().zip(self.gauges.iter_mut().zip(&other.gauges)) {
-            *mine = if *gauge == Gauge::SpoolHealth { (*mine).max(*theirs) } else { mine.wrapping_add(*theirs) };
+            let is_worst = matches!(gauge, Gauge::SpoolHealth | Gauge::EventsLagSeconds);
+            *mine = if is_worst { (*mine).max(*theirs) } else { mine.wrapping_add(*theirs) };
         }
         for (mine, theirs) in self.timings.iter_mut().zip(&other.timings) {
             histogram::merge(mine, theirs);

@@ -84,6 +84,10 @@ names! {
         LogLines = "log_lines": "Log lines rendered.",
         LogLinesLost = "log_lines_lost": "Log lines dropped because the writer could not keep up.",
         ExpressionsFailed = "expression_failures": "Evaluations of expressions that failed; their fallback held.",
+        EventsShipped = "events_shipped": "Events written for other programs.",
+        EventsFailures = "events_failures": "Writes of events that failed; they are tried again.",
+        EventsGaps = "events_segments_given_up": "Log segments given up before their events were written.",
+        EventsGapBytes = "events_bytes_given_up": "Octets of the log given up before their events were written.",
         ShutdownCuts = "delivery_shutdown_cuts": "Attempts cut at shutdown after end of data: duplicates by choice.",
     }
 }
@@ -102,6 +106,8 @@ names! {
         AttemptsOpen = "delivery_attempts_open": "Attempts under way.",
         LanesOpen = "queue_lanes": "Lanes in use.",
         MemoryReserved = "session_memory_reserved_bytes": "Octets of the shard's memory budget in use.",
+        EventsLagBytes = "events_lag_bytes": "Octets of the log whose events are not written yet.",
+        EventsLagSeconds = "events_lag_seconds": "Age of the oldest event that waits to be written; of all shards the highest.",
         RecoveryPending = "spool_recovery_segments_pending": "Segments that recovery has still to read.",
     }
 }
@@ -139,13 +145,16 @@ names! {
         QueueRemoved = "queue.removed": "An operator removed a recipient.",
         QueueDiscarded = "queue.discarded": "A rule discarded a recipient.",
         QueueExpanded = "queue.expanded": "A recipient was replaced by other messages.",
-        QueueHeld = "queue.held": "An operator held or released a message.",
+        QueueHeld = "queue.held": "An operator held a message.",
+        QueueReleased = "queue.released": "A message is held no longer.",
         ReportQueued = "report.queued": "A delivery status notification was queued.",
         ReportSuppressed = "report.suppressed": "A recipient failed, and nobody is told.",
         SpoolHealth = "spool.health": "The spool became ready, full or sick.",
         SpoolRecovery = "spool.recovery": "Recovery made progress.",
         SpoolQuarantine = "spool.quarantine": "A record failed its checksum.",
         SpoolUnreadable = "spool.unreadable": "A message could not be read back; it is tried again.",
+        EventsFile = "events.file": "Events cannot be written, or can be again.",
+        EventsGap = "events.gap": "Events were given up; how many at most is said.",
         Panic = "panic": "A task of ours panicked; its place is named.",
     }
 }

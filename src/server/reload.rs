@@ -10,6 +10,7 @@ use posthaste_rt::mesh::Address;
 use tokio::sync::oneshot;
 
 use crate::config::{self, Config, Loaded};
+use crate::events::Writers;
 use crate::listener;
 use crate::shard::query::Answer;
 use crate::shard::{Active, Message, Opened, Update};
@@ -21,6 +22,7 @@ pub struct Reloader {
     tickets: Tickets,
     shards: Vec<Address<Message>>,
     in_force: Mutex<Loaded>,
+    events: Arc<Writers>,
 }
 
 /// What is made from a configuration once, for all shards.
@@ -39,12 +41,19 @@ pub fn activate(config: &Arc<Config>, tickets: &Tickets) -> Result<Active, Strin
 
 impl Reloader {
     /// Keeps `loaded`, which is in force.
-    pub fn new(path: Option<PathBuf>, tickets: Tickets, shards: Vec<Address<Message>>, loaded: Loaded) -> Reloader {
-        Reloader { path, tickets, shards, in_force: Mutex::new(loaded) }
+    pub fn new(
+        path: Option<PathBuf>,
+        tickets: Tickets,
+        shards: Vec<Address<Message>>,
+        loaded: Loaded,
+        events: Arc<Writers>,
+    ) -> Reloader {
+        Reloader { path, tickets, shards, in_force: Mutex::new(loaded), events }
     }
 
-    /// Reads the file again and puts it in force, or says why not.
+    /// Reads the file again and puts it in force, or says why not. Files of events are opened anew in any case.
     pub async fn reload(&self) -> Answer {
+        self.events.reopen();
         let (waiting, changes) = match self.begin() {
             Ok(begun) => begun,
             Err(reason) => return Answer::Refused { reason },

@@ -21,6 +21,7 @@ use crate::base::{ShardId, WallTime};
 use crate::cli::RunArgs;
 use crate::config::Loaded;
 use crate::control::{self, Ask};
+use crate::events::{self, Writers};
 use crate::limits::KeyMaker;
 use crate::listener;
 use crate::observe::log::Level;
@@ -71,6 +72,11 @@ pub fn run(args: &RunArgs, loaded: Loaded, mut signals: Signals) -> Result<ExitC
     let tracer = config.observe.tracers.iter().find(|tracer| tracer.enable);
     let log = LogWriter::start(tracer)
         .with_context(|| format!("opening the log{}", tracer.map(log_place).unwrap_or_default()))?;
+    let (writers, faults) = Writers::start(&config.events).context("starting the writers of events")?;
+    let writers = Arc::new(writers);
+    for fault in &faults {
+        eprintln!("posthaste: {fault}");
+    }
     configure_log(&loaded, 0);
     let plane = ControlPlane::start(CONTROL_WORKERS).context("starting the control plane")?;
     let dns = crate::dns::Upstream::new(&config.dns, plane.handle()).context("resolver")?;
@@ -80,7 +86,8 @@ pub fn run(args: &RunArgs, loaded: Loaded, mut signals: Signals) -> Result<ExitC
 
     let cpus = executor::cpus();
     let (addresses, receivers): (Vec<Address<Message>>, Vec<_>) = (0..shards).map(|_| mesh::channel()).unzip();
-    let reloader = Arc::new(Reloader::new(args.config.clone(), tickets, addresses.clone(), loaded.clone()));
+    let reloader =
+        Arc::new(Reloader::new(args.config.clone(), tickets, addresses.clone(), loaded.clone(), writers.clone()));
     let mut running = Running::default();
     for (index, receiver) in receivers.into_iter().enumerate() {
         let plan = Plan {
@@ -96,6 +103,7 @@ pub fn run(args: &RunArgs, loaded: Loaded, mut signals: Signals) -> Result<ExitC
             keys: KeyMaker::new(seed),
             seed: seed.wrapping_add(index as u64 + 1),
             log: log.sender(),
+            events: told(&config.events, &writers),
         };
         let cpu = cpus[index % cpus.len()];
         let handle = executor::spawn(cpu, &format!("shard-{index}"), move || shard::run(plan));
@@ -119,6 +127,11 @@ pub fn run(args: &RunArgs, loaded: Loaded, mut signals: Signals) -> Result<ExitC
         eprintln!("posthaste: {words}");
     }
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Who is told of events, with a way to each.
+fn told(settings: &[events::Settings], writers: &Writers) -> Vec<(events::Settings, events::Sink)> {
+    settings.iter().filter_map(|one| Some((one.clone(), writers.sink(&one.id)?))).collect()
 }
 
 fn bind_listeners(loaded: &Loaded, shards: usize) -> Result<Vec<Vec<Opened>>> {

@@ -23,6 +23,7 @@ pub mod query;
 mod recording;
 mod recovery;
 mod routing;
+mod shipping;
 mod state;
 mod tick;
 
@@ -41,6 +42,7 @@ pub use message::{Active, Handover, Message, Opened, Update};
 use crate::base::ShardId;
 use crate::delivery::{Delivery, Random};
 use crate::dns::{Resolver, Upstream};
+use crate::events;
 use crate::limits::{KeyMaker, Limits};
 use crate::lookup::{Memory, ShardLookups};
 use crate::observe::log::{self, Level};
@@ -86,6 +88,8 @@ pub struct Plan {
     pub seed: u64,
     /// Where log lines go.
     pub log: LogSender,
+    /// Who is told of events, and where they go.
+    pub events: Vec<(events::Settings, events::Sink)>,
 }
 
 /// Runs one shard until it is told to stop.
@@ -104,6 +108,7 @@ pub async fn run(plan: Plan) -> Result<(), String> {
     observe_closed_connections(&shard);
     let stopped = Switch::default();
     task::spawn_critical(recovery::run(shard.clone(), recovery));
+    shipping::start(&shard, plan.events);
     task::spawn_critical(outbound::run(shard.clone(), stopped.clone()));
     let doors = Rc::new(Doors::open(&shard, plan.shards, plan.keys.clone(), plan.sockets));
     task::spawn_critical(tick::run(shard.clone(), doors.clone(), plan.log.clone(), stopped.clone()));
@@ -145,6 +150,7 @@ fn build(plan: &Plan, spool: Spool) -> Rc<Shard> {
         retained: Retained::default(),
         inbound_waiters: inbound::Waiters::default(),
         reads_under_way: Cell::new(0),
+        lateness: shipping::Lateness::new(plan.events.len()),
         is_sick: Cell::new(false),
         others,
         memory,

@@ -330,12 +330,14 @@ async fn act_on(shard: &Rc<Shard>, action: Action, id: MessageId) -> bool {
             // The record first: a hold that was answered survives a restart.
             let written =
                 shard.spool.commit(vec![Record::Hold { message: id, at: now.wall }], Durability::Durable).await;
-            written.is_ok() && shard.scheduler.borrow_mut().hold(id) && said(id, now, "held")
+            written.is_ok() && shard.scheduler.borrow_mut().hold(id) && said(id, now, Event::QueueHeld, "held")
         }
         Action::Release => {
             let record = Record::Release { message: id, at: now.wall };
             let written = shard.spool.commit(vec![record], Durability::Durable).await;
-            written.is_ok() && shard.scheduler.borrow_mut().release(id, shard.now()) && said(id, now, "released")
+            written.is_ok()
+                && shard.scheduler.borrow_mut().release(id, shard.now())
+                && said(id, now, Event::QueueReleased, "released")
         }
         Action::Remove => {
             let completion = shard.scheduler.borrow_mut().remove(id, None, now);
@@ -367,8 +369,8 @@ async fn remove_left(shard: &Rc<Shard>, mut left: Vec<(MessageId, bool)>, messag
     left.iter().take(UNDER_WAY_SHOWN).map(|(id, _)| id.to_string()).collect()
 }
 
-fn said(id: MessageId, now: Now, what: &str) -> bool {
-    log::event(now.wall, Level::Info, Event::QueueHeld, |line| {
+fn said(id: MessageId, now: Now, event: Event, what: &str) -> bool {
+    log::event(now.wall, Level::Info, event, |line| {
         line.show("id", id).text("what", what);
     });
     true

@@ -8,6 +8,7 @@ use posthaste_rt::time;
 use super::frame::{Frame, frame};
 use super::state::Shard;
 use crate::base::MessageId;
+use crate::events::names;
 use crate::mail::{Status, StatusRecord};
 use crate::observe::log::{self, Level};
 use crate::observe::{self, Counter, Event, Gauge, Timing};
@@ -83,23 +84,22 @@ async fn read_patiently(shard: &Rc<Shard>, id: MessageId) -> Option<Rc<Message>>
 
 /// Counts a change of state and writes its line: the record is the event.
 fn tell(message: Option<&Message>, record: &StatusRecord) {
-    let (counter, event, level, last) = match &record.status {
-        Status::Delivered { last, .. } => {
-            (Counter::RecipientsDelivered, Event::AttemptDelivered, Level::Info, Some(last))
-        }
-        Status::Deferred { last, .. } => (Counter::RecipientsDeferred, Event::AttemptDeferred, Level::Info, Some(last)),
-        Status::Failed { last, .. } => (Counter::RecipientsFailed, Event::AttemptFailed, Level::Info, Some(last)),
-        Status::Expired { last, .. } => (Counter::RecipientsExpired, Event::QueueExpired, Level::Info, Some(last)),
-        Status::Removed => (Counter::RecipientsRemoved, Event::QueueRemoved, Level::Info, None),
-        Status::Discarded => (Counter::RecipientsDiscarded, Event::QueueDiscarded, Level::Info, None),
-        Status::Expanded { .. } => (Counter::RecipientsExpanded, Event::QueueExpanded, Level::Info, None),
+    let event = names::of_status(&record.status);
+    let (counter, last) = match &record.status {
+        Status::Delivered { last, .. } => (Counter::RecipientsDelivered, Some(last)),
+        Status::Deferred { last, .. } => (Counter::RecipientsDeferred, Some(last)),
+        Status::Failed { last, .. } => (Counter::RecipientsFailed, Some(last)),
+        Status::Expired { last, .. } => (Counter::RecipientsExpired, Some(last)),
+        Status::Removed => (Counter::RecipientsRemoved, None),
+        Status::Discarded => (Counter::RecipientsDiscarded, None),
+        Status::Expanded { .. } => (Counter::RecipientsExpanded, None),
     };
     observe::count(counter);
     if let (true, Some(message)) = (record.status.is_final(), message) {
         let age = record.at.since(message.received.at);
         observe::record_micros(Timing::QueueAge, u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
     }
-    log::event(record.at, level, event, |line| {
+    log::event(record.at, Level::Info, event, |line| {
         line.show("id", record.message);
         if let Some(message) = message {
             line.text("from", message.envelope.reverse_path.as_str());

@@ -215,20 +215,6 @@ pub fn last_of(statuses: &[Option<Status>], index: usize) -> Option<&Diagnostic>
     }
 }
 
-/// `last_error` as expressions spell it.
-fn error_name(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::None => "none",
-        ErrorKind::Dns => "dns",
-        ErrorKind::UnexpectedReply => "unexpected-reply",
-        ErrorKind::Connection => "connection",
-        ErrorKind::Tls => "tls",
-        ErrorKind::Rate => "rate",
-        ErrorKind::Concurrency => "concurrency",
-        ErrorKind::Io => "io",
-    }
-}
-
 fn text(value: Cow<'_, str>) -> Value<'_> {
     match value {
         Cow::Borrowed(text) => Value::text(text),
@@ -251,7 +237,7 @@ impl Scope for Facts<'_> {
             Variable::Priority => Value::Integer(i64::from(self.standing.priority)),
             Variable::RetryNum => Value::Integer(i64::from(self.standing.attempts)),
             Variable::NotifyNum => Value::Integer(i64::from(self.standing.delay_notices)),
-            Variable::LastError => Value::text(error_name(self.standing.last_error)),
+            Variable::LastError => Value::text(self.standing.last_error.as_str()),
             Variable::LastStatus => match self.last {
                 Some(last) => Value::Text(crate::expr::Str::Owned(last.reply.to_string().into())),
                 None => Value::EMPTY,

@@ -11,6 +11,7 @@ use posthaste_rt::time;
 use super::doors::{self, Doors};
 use super::message::Message;
 use super::recording::record;
+use super::shipping;
 use super::state::Shard;
 use crate::observe::log::{self, Level};
 use crate::observe::writer::LogSender;
@@ -27,6 +28,7 @@ pub async fn run(shard: Rc<Shard>, doors: Rc<Doors>, log: LogSender, stopped: Sw
         flush(&log);
         counts(&shard, &seen);
         gauges(&shard);
+        shipping::gauges(&shard);
         doors::gauges(&doors);
         tell_load(&shard, &doors);
         watch(&shard, &health);
@@ -57,11 +59,19 @@ fn counts(shard: &Rc<Shard>, seen: &Cell<Statistics>) {
         (Counter::SpoolErrors, now.failures, before.failures),
         (Counter::SpoolRecycled, now.recycled, before.recycled),
         (Counter::SpoolCompactions, now.compacted, before.compacted),
+        (Counter::EventsGaps, now.given_up, before.given_up),
+        (Counter::EventsGapBytes, now.given_up_bytes, before.given_up_bytes),
     ];
     for (counter, now, before) in pairs {
         observe::add(counter, now.saturating_sub(before));
     }
     seen.set(now);
+    if now.given_up > before.given_up {
+        log::event(shard.now().wall, Level::Error, Event::EventsGap, |line| {
+            line.number("segments", now.given_up - before.given_up);
+            line.number("bytes", now.given_up_bytes - before.given_up_bytes);
+        });
+    }
 }
 
 fn gauges(shard: &Rc<Shard>) {

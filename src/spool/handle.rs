@@ -111,6 +111,10 @@ pub struct Statistics {
     pub recycled: u64,
     /// Segments compacted.
     pub compacted: u64,
+    /// Segments given up before a shipper was told what is in them.
+    pub given_up: u64,
+    /// Bytes in them that were not told.
+    pub given_up_bytes: u64,
     /// Undelivered messages on disk.
     pub messages: u64,
     /// Segments in use and ready.
@@ -263,6 +267,11 @@ impl<S: Storage> Spool<S> {
         Feed::new(self.inner.clone(), shipper)
     }
 
+    /// Bytes of the log that shippers were not told yet, each counted for itself.
+    pub fn lag_bytes(&self) -> u64 {
+        self.inner.all().iter().map(|stream| stream.lag_bytes_of_all()).sum()
+    }
+
     /// All streams of this shard were recovered.
     pub fn is_recovered(&self) -> bool {
         self.inner.recovering.get() == 0
@@ -290,6 +299,8 @@ impl<S: Storage> Spool<S> {
             sum.failures += counts.failures.get();
             sum.recycled += counts.recycled.get();
             sum.compacted += counts.compacted.get();
+            sum.given_up += counts.given_up.get();
+            sum.given_up_bytes += counts.given_up_bytes.get();
             sum.messages += log.index.len() as u64;
             sum.segments += (log.index.segments().len() + log.ready()) as u64;
         }

@@ -197,6 +197,12 @@ impl<S: Storage> Stream<S> {
         self.log.borrow_mut().index.keep_from(place);
     }
 
+    /// Bytes that shippers were not told yet, each counted for itself.
+    pub(super) fn lag_bytes_of_all(&self) -> u64 {
+        let count = self.shipping.shippers.borrow().len();
+        (0..count).map(|shipper| self.lag_bytes(shipper)).sum()
+    }
+
     /// Bytes that a shipper was not told yet.
     pub(super) fn lag_bytes(&self, shipper: usize) -> u64 {
         self.log.borrow().index.bytes_behind(self.shipping.place(shipper))
@@ -312,6 +318,8 @@ impl<S: Storage> Stream<S> {
                 lost.segments += u32::from(bytes > 0);
                 lost.bytes += bytes;
             }
+            bump(&self.counts.given_up, u64::from(lost.segments));
+            bump(&self.counts.given_up_bytes, lost.bytes);
             one.cursor.jump(Place { epoch: oldest.seal.epoch, offset: oldest.end }, lost);
             is_given_up = true;
         }

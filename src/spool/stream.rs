@@ -77,6 +77,8 @@ pub(super) struct Counts {
     pub(super) failures: Cell<u64>,
     pub(super) recycled: Cell<u64>,
     pub(super) compacted: Cell<u64>,
+    pub(super) given_up: Cell<u64>,
+    pub(super) given_up_bytes: Cell<u64>,
 }
 
 pub(super) fn bump(count: &Cell<u64>, by: u64) {

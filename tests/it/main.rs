@@ -9,6 +9,7 @@ mod crash;
 mod damage;
 mod delivering;
 mod disks;
+mod events;
 mod faults;
 mod harness;
 mod hostile;
