@@ -3,9 +3,9 @@
 //! Whole lines only: what a failed write left is taken back, and what a crash left is ended with a line end before
 //! the next line. A file that was moved away (or removed) is made anew, with or without a signal.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -204,9 +204,14 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Opens for appending, behind a line end.
+/// Opens for appending, behind a line end. A file that is made is for its owner and readable by its group.
 fn open(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).append(true);
+    let mut file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return make(path, &mut options),
+        opened => opened?,
+    };
     if file.seek(SeekFrom::End(0))? > 0 {
         let mut last = [0];
         file.seek(SeekFrom::End(-1))?;
@@ -214,9 +219,85 @@ fn open(path: &Path) -> io::Result<File> {
         if last != *b"\n" {
             file.write_all(b"\n")?;
         }
-    } else if let Some(folder) = path.parent() {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        File::open(folder)?.sync_all()?; // it may be new: its name must survive as well
     }
     Ok(file)
+}
+
+fn make(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = options.create_new(true).mode(0o640).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o640))?; // the process keeps what it makes to itself
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()?; // its name must survive as well
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(path: &Path) -> Output {
+        Output { path: path.to_owned(), file: None, lost: None }
+    }
+
+    #[test]
+    fn a_line_that_a_crash_cut_is_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("events.json");
+        std::fs::write(&path, b"{\"id\":1}\n{\"id\"").expect("written");
+        let mut output = output(&path);
+        output.append(b"{\"id\":2}\n").expect("appended");
+        output.sync().expect("synced");
+        assert_eq!(std::fs::read(&path).expect("there"), b"{\"id\":1}\n{\"id\"\n{\"id\":2}\n");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_is_made_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, moved) = (folder.path().join("events.json"), folder.path().join("events.1"));
+        let mut output = output(&path);
+        output.append(b"1\n").expect("appended");
+        std::fs::rename(&path, &moved).expect("moved");
+        output.append(b"2\n").expect("appended");
+        output.sync().expect("synced");
+        std::fs::remove_file(&path).expect("removed");
+        output.append(b"3\n").expect("appended");
+        assert_eq!(std::fs::read(&moved).expect("there"), b"1\n");
+        assert_eq!(std::fs::read(&path).expect("there"), b"3\n");
+    }
+
+    #[test]
+    fn lines_in_a_file_that_was_let_go_unsynced_are_not_acknowledged() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut output = output(&folder.path().join("events.json"));
+        output.append(b"1\n").expect("appended");
+        output.lost = Some("EIO".into());
+        assert_eq!(output.sync(), Err("EIO".into()), "they are told again");
+        output.append(b"1\n").expect("appended");
+        assert_eq!(output.sync(), Ok(()));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_named_and_tried_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("missing/events.json");
+        let settings = Settings {
+            id: "log".into(),
+            target: Target::File { path: path.clone() },
+            backlog: 0,
+            events: super::super::names::Choice::new(&[]),
+        };
+        let (writers, faults) = Writers::start(&[settings]).expect("started");
+        assert!(faults[0].contains("events.log") && faults[0].contains("missing"), "{faults:?}");
+        let sink = writers.sink("log").expect("it is there");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let put = || runtime.block_on(sink.put(Bytes::from_static(b"1\n")));
+        assert!(put().expect_err("no folder").contains("missing"));
+        std::fs::create_dir(folder.path().join("missing")).expect("made");
+        assert_eq!(put(), Ok(()));
+        writers.reopen();
+        assert_eq!(put(), Ok(()));
+        assert_eq!(std::fs::read(&path).expect("there"), b"1\n1\n");
+        drop(writers);
+        assert!(put().is_err(), "the writer has ended");
+    }
 }

@@ -1,4 +1,4 @@
-//! How far a shipper has told what happened (`docs/spool-format.md` 4.6 and 7). Pure.
+//! How far a shipper has told what happened (`docs/spool-format.md` 4.6 and 6). Pure.
 //!
 //! A cursor is a place in the history of one stream: all before it was told, or is counted in its gap. What was
 //! told in memory runs ahead of what is on disk; a crash goes back to the latter, and what lies between is told again.
