@@ -142,6 +142,15 @@ async fn drain<M: 'static>(outbox: Outbox<M>) {
     }
 }
 
+impl<M> Drop for Receiver<M> {
+    /// What was sent and never received is dropped now, not when the last sender goes: a message that promises an answer
+    /// by being dropped must not wait for that.
+    fn drop(&mut self) {
+        self.0.close();
+        while self.0.try_recv().is_ok() {}
+    }
+}
+
 impl<M> Receiver<M> {
     /// Waits for one message, then takes up to `most` that are there into `batch`.
     /// `false` when every sender is gone and nothing is left. Await it in an urgent task.

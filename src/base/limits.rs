@@ -104,6 +104,26 @@ pub const LEASE_UNUSED: Duration = Duration::from_millis(50);
 pub const LEASE_REMEMBERED: Duration = Duration::from_secs(1);
 /// A lease is kept this long for one who holds it and waits for his other limits.
 pub const LEASE_KEPT: Duration = Duration::from_millis(500);
+/// With more deliveries ready than this a shard lends attempts to others.
+pub const LENDING_ABOVE: usize = 64;
+/// A shard that lends goes on until no more than this many are ready.
+pub const LENDING_UNTIL: usize = 16;
+/// A shard with at most so many deliveries ready takes attempts of others.
+pub const HELPING_BELOW: usize = 8;
+/// A shard that takes attempts of others goes on until more than this many of its own are ready.
+pub const HELPING_UNTIL: usize = 32;
+/// A shard that enters more recipients than this into its queue within one tick has enough to do.
+pub const HELPING_ENTERED_MAX: u64 = 256;
+/// Attempts that one shard has lent to one other at the same time.
+pub const LENT_MAX: usize = 64;
+/// Attempts of others that one shard takes at the same time.
+pub const GUESTS_MAX: usize = 256;
+/// Larger messages are not lent: their content is in bulk segments, which their own shard reads.
+pub const LENT_BYTES_MAX: u64 = 128 << 10;
+/// A shard that takes nothing is asked again after this long, twice as long each time, up to the other bound.
+pub const LENDING_PAUSE: Duration = Duration::from_millis(50);
+/// The longest such pause.
+pub const LENDING_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long an owner's refusal is repeated to others here without asking again.
 pub const REFUSAL_VALID: Duration = Duration::from_millis(50);
 /// Lateness of a paced departure that is made good; also how long before its time one is handed out.
@@ -151,6 +171,8 @@ const _: () = {
     assert!(DOWNGRADE_LINE_BYTES > TEXT_LINE_BYTES_MAX);
     assert!(PATH_BYTES_MAX < COMMAND_LINE_BYTES_MAX);
     assert!(LEASE_UNUSED.as_millis() < LEASE_KEPT.as_millis());
+    assert!(LENDING_UNTIL < LENDING_ABOVE && HELPING_BELOW < HELPING_UNTIL && HELPING_UNTIL < LENDING_ABOVE);
+    assert!(LENT_BYTES_MAX < INLINE_CONTENT_BYTES_MAX as u64);
     assert!(LEASE_KEPT.as_millis() < LEASE_REMEMBERED.as_millis());
     assert!(PACE_SLACK.as_millis() < LEASE_UNUSED.as_millis());
     assert!(LIST_PAGE_MAX <= LIST_SCAN_MAX);

@@ -138,6 +138,12 @@ impl Delivery {
         }))
     }
 
+    /// Another way out like this one, with connections of its own.
+    pub fn apart(&self, seed: u64) -> Delivery {
+        let Inner { hostname, resolver, tls, control, .. } = &*self.0;
+        Delivery::new(hostname, resolver.clone(), tls.clone(), control.clone(), seed)
+    }
+
     /// Makes the attempt.
     pub async fn attempt<C: Content>(&self, job: &Job<'_>, content: &mut C) -> Report {
         let started = clock::now();
@@ -155,6 +161,11 @@ impl Delivery {
     /// Connections that wait for another message.
     pub fn idle_connections(&self) -> usize {
         self.0.pool.borrow().len()
+    }
+
+    /// Connections of one lane that wait for another message.
+    pub fn idle_in(&self, lane: &LaneKey) -> usize {
+        self.0.pool.borrow().len_of(lane)
     }
 
     /// Closes one idle connection of a lane, whose place is wanted; says whether there was one.

@@ -97,6 +97,11 @@ impl<L> Pool<L> {
         taken
     }
 
+    /// How many are kept of the lane.
+    pub(super) fn len_of(&self, lane: &LaneKey) -> usize {
+        self.idle.get(lane).map_or(0, VecDeque::len)
+    }
+
     /// The oldest of the lane.
     pub(super) fn take_oldest(&mut self, lane: &LaneKey) -> Option<L> {
         let idle = self.idle.get_mut(lane)?.pop_front();

@@ -136,6 +136,8 @@ pub struct GroupView<'a, P> {
     pub plan: Option<&'a Rc<P>>,
     /// MT-PRIORITY of the message.
     pub priority: i8,
+    /// Octets of the message.
+    pub size_bytes: u64,
 }
 
 pub(super) enum Domains {

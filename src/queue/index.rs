@@ -371,6 +371,7 @@ impl<C: Clone, P> Queue<C, P> {
             attempted_since_start: g.attempted_since_start,
             plan: g.plan.as_ref(),
             priority: entry.priority,
+            size_bytes: entry.size_bytes,
         })
     }
 

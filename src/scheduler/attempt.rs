@@ -15,9 +15,9 @@ use super::lane::{Health, LaneSpec, LaneState, Plan};
 use super::schedule::jitter;
 use super::settings::Settings;
 use crate::base::limits::{
-    CANDIDATES_PER_CALL, LANE_DEFERRALS_PER_TURN, LANE_MEMORY, LANES_FORGOTTEN_PER_CALL, LANES_MAX,
+    CANDIDATES_PER_CALL, LANE_DEFERRALS_PER_TURN, LANE_MEMORY, LANES_FORGOTTEN_PER_CALL, LANES_MAX, LENT_BYTES_MAX,
 };
-use crate::base::{MessageId, Monotonic, Now};
+use crate::base::{MessageId, Monotonic, Now, ShardId};
 use crate::limits::{Ask, KeyMaker, Limit, LimitKey, Limits, Patience, Permit, Recall, Request, Ticket, Verdict};
 use crate::mail::{Diagnostic, Outcome};
 use crate::queue::{
@@ -47,6 +47,17 @@ pub struct Attempt<C> {
     pub content: Option<C>,
     /// The lane has an idle connection, and this attempt counts on it: a new one must not be opened beside it.
     pub reuse: bool,
+    /// The other shard on which that connection is: the attempt is to be lent to it.
+    pub away: Option<ShardId>,
+}
+
+/// An idle connection that is to be closed, and reported closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closing {
+    /// Its lane.
+    pub lane: Rc<LaneSpec>,
+    /// The other shard that has it.
+    pub away: Option<ShardId>,
 }
 
 /// Where recipients of a due message go.
@@ -90,6 +101,7 @@ pub(super) struct InFlight {
     pub permit: Permit,
     pub connection: Permit,
     pub plan: Rc<Plan>,
+    pub lent: Option<ShardId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,7 +123,7 @@ pub struct Scheduler<C> {
     preferred: VecDeque<FlowId>,
     resting: VecDeque<LaneId>,
     connections: HashMap<LimitKey, LaneId, FixedState>,
-    closings: Vec<Rc<LaneSpec>>,
+    closings: Vec<Closing>,
     hand: usize,
     plans: HashMap<CompactString, Rc<Plan>, FixedState>,
 }
@@ -296,22 +308,32 @@ impl<C: Clone> Scheduler<C> {
     /// One idle connection of the lane is to be closed.
     pub(super) fn close_one(&mut self, lane: LaneId) {
         if let Some(state) = self.lanes.get(lane.0 as usize).and_then(Option::as_ref) {
-            self.closings.push(state.spec.clone());
+            let away = state.idle_for(true).and_then(|at| state.idle[at].away);
+            self.closings.push(Closing { lane: state.spec.clone(), away });
         }
     }
 
-    /// Takes the lanes of which one idle connection each is to be closed, and reported closed.
-    pub fn closings(&mut self) -> std::vec::Drain<'_, Rc<LaneSpec>> {
+    /// All idle connections that are on other shards are to be closed: nothing is lent any more.
+    pub fn close_away(&mut self) {
+        for state in self.lanes.iter().flatten() {
+            let away = state.idle.iter().filter(|idle| idle.away.is_some());
+            self.closings.extend(away.map(|idle| Closing { lane: state.spec.clone(), away: idle.away }));
+        }
+    }
+
+    /// Takes the idle connections that are to be closed.
+    pub fn closings(&mut self) -> std::vec::Drain<'_, Closing> {
         self.closings.drain(..)
     }
 
-    /// An idle connection of a lane was closed.
-    pub fn connection_closed(&mut self, lane: &LaneKey, limits: &mut Limits, now: Now) {
+    /// An idle connection of a lane was closed, here or on another shard.
+    pub fn connection_closed(&mut self, lane: &LaneKey, away: Option<ShardId>, limits: &mut Limits, now: Now) {
         let Some(id) = self.queue.find_lane(lane) else { return };
         if let Some(state) = self.lane_state(id)
-            && let Some(permit) = state.idle.pop()
+            && let Some(at) = state.idle.iter().rposition(|idle| idle.away == away)
         {
-            limits.release(permit, now.mono);
+            let closed = state.idle.swap_remove(at);
+            limits.release(closed.permit, now.mono);
         }
         self.drop_lane_if_idle(id);
     }
@@ -356,11 +378,13 @@ impl<C: Clone> Scheduler<C> {
         limits: &mut Limits,
         now: Now,
     ) -> Result<Attempt<C>, WaitingFor> {
-        let plan =
-            self.queue.view(candidate.group).and_then(|view| view.plan.cloned()).expect("what is ready has a plan");
+        let view = self.queue.view(candidate.group).expect("what is ready is there");
+        let plan = view.plan.cloned().expect("what is ready has a plan");
+        let may_leave = view.size_bytes <= LENT_BYTES_MAX;
         let want = self.queue.ready_in(candidate.lane).min(8) as u32;
         let state = self.lane_state(candidate.lane).expect("a lane with something ready has a state");
-        let reuse = !state.idle.is_empty();
+        let idle = state.idle_for(may_leave);
+        let (reuse, is_blocked) = (idle.is_some(), idle.is_none() && !state.idle.is_empty());
         let mut asks: SmallVec<[Ask; 8]> = SmallVec::new();
         asks.extend(state.asks.iter().enumerate().filter(|&(i, _)| !(reuse && i == 1)).map(|(_, ask)| *ask));
         let own = asks.len();
@@ -375,10 +399,13 @@ impl<C: Clone> Scheduler<C> {
             patience: Patience::Queue,
         };
         let (ask, until) = match limits.acquire(&request, now.mono) {
-            Verdict::Granted(permit) => return Ok(self.start(candidate, plan, permit, now)),
+            Verdict::Granted(permit) => return Ok(self.start(candidate, plan, permit, idle, now)),
             Verdict::Wait { ask, until } => (ask, until),
             Verdict::Refused { ask, until } => (ask, Some(until.unwrap_or(now.mono + Duration::from_secs(1)))),
         };
+        if is_blocked && ask == 1 {
+            self.close_one(candidate.lane); // what idles elsewhere is of no use to a message that stays here
+        }
         let scope = match ask {
             0 => Scope::Queue,
             ask if ask < own => Scope::Lane,
@@ -389,18 +416,25 @@ impl<C: Clone> Scheduler<C> {
         Err(WaitingFor { scope, limit, until })
     }
 
-    fn start(&mut self, candidate: &Candidate, plan: Rc<Plan>, mut permit: Permit, now: Now) -> Attempt<C> {
+    fn start(
+        &mut self,
+        candidate: &Candidate,
+        plan: Rc<Plan>,
+        mut permit: Permit,
+        idle: Option<usize>,
+        now: Now,
+    ) -> Attempt<C> {
         let state = self.lane_state(candidate.lane).expect("a lane with something ready has a state");
-        let idle = state.idle.pop();
-        let reuse = idle.is_some();
-        let connection = idle.unwrap_or_else(|| permit.split(state.asks[1].key));
+        let idle = idle.map(|at| state.idle.remove(at));
+        let (reuse, away) = (idle.is_some(), idle.as_ref().and_then(|idle| idle.away));
+        let connection = idle.map_or_else(|| permit.split(state.asks[1].key), |idle| idle.permit);
         state.in_flight += 1;
         let (spec, recipients_max, probes) = (state.spec.clone(), state.recipients_max, state.health == Health::Probes);
         let group = self.queue.take(candidate, recipients_max, now);
         if probes {
             self.queue.back_off(candidate.lane, true); // one at a time until it works
         }
-        let flight = InFlight { group, lane: candidate.lane, permit, connection, plan: plan.clone() };
+        let flight = InFlight { group, lane: candidate.lane, permit, connection, plan: plan.clone(), lent: None };
         let id = AttemptId(self.in_flight.insert(flight));
         let view = self.queue.view(group).expect("just taken");
         Attempt {
@@ -412,6 +446,14 @@ impl<C: Clone> Scheduler<C> {
             attempts: view.attempts,
             content: self.queue.content(group).cloned(),
             reuse,
+            away,
+        }
+    }
+
+    /// An attempt under way is made by another shard, or is back here.
+    pub fn lend(&mut self, attempt: AttemptId, to: Option<ShardId>) {
+        if let Some(flight) = self.in_flight.get_mut(attempt.0) {
+            flight.lent = to;
         }
     }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::attempt::{AttemptId, Destination, InFlight, Pause, Routed, Scheduler};
-use super::lane::{Health, Plan};
+use super::lane::{Health, Idle, Plan};
 use super::settings::Schedule;
 use crate::base::limits::TRANSACTION_RECIPIENTS_MAX;
-use crate::base::{MessageId, Now, RecipientIndex, WallTime};
+use crate::base::{MessageId, Now, RecipientIndex, ShardId, WallTime};
 use crate::limits::Limits;
 use crate::mail::{DeliverByMode, Diagnostic, Envelope, ErrorKind, Outcome, Reply, Scope, Status, StatusRecord};
 use crate::queue::{DueMessage, GroupId, LaneId, RecipientSet};
@@ -20,6 +20,8 @@ use crate::smtp::client::Owed;
 pub enum Connection {
     /// It is idle in the pool of its lane.
     Kept,
+    /// It is idle on the shard to which the attempt was lent.
+    Away(ShardId),
     /// It is closed, or there never was one.
     Closed,
 }
@@ -244,9 +246,13 @@ impl<C: Clone> Scheduler<C> {
         now: Now,
     ) -> Option<Completion> {
         let flight = self.in_flight.try_remove(attempt.0)?;
-        let InFlight { group, lane, permit, connection, plan } = flight;
+        let InFlight { group, lane, permit, connection, plan, lent: _ } = flight;
         limits.release(permit, now.mono);
-        let kept = report.connection == Connection::Kept;
+        let (kept, away) = match report.connection {
+            Connection::Kept => (true, None),
+            Connection::Away(shard) => (true, Some(shard)),
+            Connection::Closed => (false, None),
+        };
         if let Some(state) = self.lane_state(lane) {
             state.in_flight -= 1;
             if let Some(most) = report.recipients_max {
@@ -257,7 +263,7 @@ impl<C: Clone> Scheduler<C> {
         let mut is_wanted = false;
         match self.lane_state(lane) {
             Some(state) if kept => {
-                state.idle.push(connection);
+                state.idle.push(Idle { permit: connection, away });
                 is_wanted = state.recalled.take_if(|others| here.is_none_or(|here| *others < here)).is_some();
             }
             state => {

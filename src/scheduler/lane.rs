@@ -10,7 +10,7 @@ use super::settings::Schedule;
 use crate::base::limits::{
     LANE_BACK_OFF_MAX, LANE_BACK_OFF_MIN, LANE_DOUBTS_MAX, LANE_FAILURES_MIN, TRANSACTION_RECIPIENTS_MAX,
 };
-use crate::base::{Monotonic, Rank};
+use crate::base::{Monotonic, Rank, ShardId};
 use crate::limits::{Ask, Permit};
 use crate::mail::Diagnostic;
 use crate::queue::LaneKey;
@@ -69,12 +69,19 @@ pub(super) enum Health {
     Probes,
 }
 
+/// What an idle connection holds, and where it is.
+pub(super) struct Idle {
+    pub permit: Permit,
+    /// The shard to which an attempt was lent that left it there; `None` for this shard.
+    pub away: Option<ShardId>,
+}
+
 pub(super) struct LaneState {
     pub spec: Rc<LaneSpec>,
     /// The virtual queue's and the lane's limits; the second is that of connections.
     pub asks: Vec<Ask>,
     /// What idle connections hold; one each.
-    pub idle: Vec<Permit>,
+    pub idle: Vec<Idle>,
     pub in_flight: u32,
     /// A connection is wanted back by others who have waited thus, and none was idle: the first that ends its message
     /// goes, unless somebody here has waited longer.
@@ -105,6 +112,13 @@ impl LaneState {
             trouble: None,
             forget_at: None,
         }
+    }
+
+    /// The idle connection that the next attempt counts on: one that is here, else one on another shard, if the
+    /// attempt can go there.
+    pub fn idle_for(&self, may_leave: bool) -> Option<usize> {
+        let here = self.idle.iter().rposition(|idle| idle.away.is_none());
+        here.or_else(|| self.idle.len().checked_sub(1).filter(|_| may_leave))
     }
 
     /// The next hop answered.

@@ -27,7 +27,7 @@ pub mod settings;
 mod tests;
 mod why;
 
-pub use attempt::{Attempt, AttemptId, Destination, Pause, Routed, Scheduler};
+pub use attempt::{Attempt, AttemptId, Closing, Destination, Pause, Routed, Scheduler};
 pub use complete::{Completion, Connection, Notice, NoticeKind, OwedReports, Report};
 pub use lane::{LaneSpec, NamedAsk, Plan};
 pub use settings::{End, Schedule, Settings};

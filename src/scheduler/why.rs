@@ -3,9 +3,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::attempt::{Pause, Scheduler};
 use super::lane::Health;
-use crate::base::{MessageId, Now, WallTime};
+use crate::base::{MessageId, Now, ShardId, WallTime};
 use crate::mail::{DeliverByMode, Diagnostic, ErrorKind};
 use crate::queue::{GroupId, GroupState, LaneKey, RecipientSet, Scope};
 
@@ -69,6 +71,8 @@ pub enum Waits {
     Attempt {
         /// Since when.
         since: WallTime,
+        /// The shard that makes it, when that is another one.
+        lent: Option<ShardId>,
     },
     /// Its outcome to be written; it is not tried before that.
     Recording {
@@ -87,6 +91,12 @@ impl<C: Clone> Scheduler<C> {
         self.queue.groups_of(id).filter_map(|group| self.why_group(group, now)).collect()
     }
 
+    /// The other shard that makes an attempt for some recipients of this message, if one does.
+    pub fn lent_to(&self, id: MessageId) -> Option<ShardId> {
+        let groups: SmallVec<[GroupId; 8]> = self.queue.groups_of(id).collect();
+        self.in_flight.iter().filter(|(_, flight)| groups.contains(&flight.group)).find_map(|(_, flight)| flight.lent)
+    }
+
     fn why_group(&self, group: GroupId, now: Now) -> Option<Why> {
         let view = self.queue.view(group)?;
         let since = now.wall_of(view.since);
@@ -97,7 +107,10 @@ impl<C: Clone> Scheduler<C> {
                 Waits::Retry
             }
             GroupState::Due | GroupState::Routing => Waits::Routing { since },
-            GroupState::Attempt => Waits::Attempt { since },
+            GroupState::Attempt => {
+                let flight = self.in_flight.iter().find(|(_, flight)| flight.group == group);
+                Waits::Attempt { since, lent: flight.and_then(|(_, flight)| flight.lent) }
+            }
             GroupState::Recording => Waits::Recording { since },
             GroupState::Held => Waits::Held,
             GroupState::HeldUntil => {

@@ -6,6 +6,7 @@ use posthaste_rt::mesh::Receiver;
 use posthaste_rt::task;
 
 use super::doors::Doors;
+use super::lending;
 use super::message::{Message, Update};
 use super::operator;
 use super::routing::Ways;
@@ -16,8 +17,9 @@ use crate::observe;
 /// Messages taken at a time.
 const BATCH: usize = 256;
 
-/// Runs until the shard is told to stop.
-pub async fn run(shard: &Rc<Shard>, doors: &Doors, mut receiver: Receiver<Message>) {
+/// Runs until the shard is told to stop; again after that until it has stopped, because what it has lent comes back,
+/// and what it is offered goes back. `false` when nobody can tell it anything any more.
+pub async fn run(shard: &Rc<Shard>, doors: &Doors, receiver: &mut Receiver<Message>) -> bool {
     let mut batch = Vec::with_capacity(BATCH);
     while receiver.receive(&mut batch, BATCH).await {
         let mut stops = false;
@@ -29,6 +31,14 @@ pub async fn run(shard: &Rc<Shard>, doors: &Doors, mut receiver: Receiver<Messag
                     shard.work.ring();
                 }
                 Message::Socket(handover) => doors.take(handover),
+                Message::Offer(offer) => lending::take(shard, offer),
+                Message::Returned(returned) => lending::returned(shard, *returned),
+                Message::CloseIdle(home, lane) => lending::close_idle(shard, home, &lane, false),
+                Message::ForgetIdle(home, lane) => lending::close_idle(shard, home, &lane, true),
+                Message::IdleClosed(away, lane) => {
+                    shard.connection_closed(&lane, Some(away));
+                    shard.work.ring();
+                }
                 Message::Load(from, sessions) => doors.loads().hear(from, sessions),
                 Message::Query(query, sender) => {
                     let shard = shard.clone();
@@ -47,9 +57,10 @@ pub async fn run(shard: &Rc<Shard>, doors: &Doors, mut receiver: Receiver<Messag
             }
         }
         if stops {
-            return;
+            return true;
         }
     }
+    false
 }
 
 /// Puts a configuration in force: sessions take it over between transactions, attempts when they are routed.

@@ -7,11 +7,13 @@ use compact_str::CompactString;
 use posthaste_rt::net::{Accepted, BoundSocket};
 use tokio::sync::oneshot;
 
+use super::lending::{Offer, Returned};
 use super::query::{Answer, Query};
 use crate::base::ShardId;
 use crate::config::Config;
 use crate::limits::Item;
 use crate::observe::Snapshot;
+use crate::queue::LaneKey;
 
 /// What a shard is told or asked.
 pub enum Message {
@@ -21,6 +23,16 @@ pub enum Message {
     Socket(Handover),
     /// Another shard has so many sessions.
     Load(ShardId, usize),
+    /// An attempt for this shard to make in the place of another.
+    Offer(Box<Offer>),
+    /// What became of an attempt of this shard that another one was offered.
+    Returned(Box<Returned>),
+    /// The sender wants one idle connection closed that an attempt lent by it left here; to be answered.
+    CloseIdle(ShardId, LaneKey),
+    /// The same, and the sender counts it no more.
+    ForgetIdle(ShardId, LaneKey),
+    /// An idle connection that an attempt of this shard had left with the sender is closed.
+    IdleClosed(ShardId, LaneKey),
     /// A question of the control plane about this shard's queue.
     Query(Box<Query>, oneshot::Sender<Answer>),
     /// What this shard has counted.

@@ -12,10 +12,12 @@
 //! 250 never left. Must never be added: logic that a stage could own.
 
 pub mod arrival;
+pub mod balance;
 mod doors;
 pub mod frame;
 mod inbound;
 mod inbox;
+mod lending;
 mod message;
 mod operator;
 mod outbound;
@@ -52,6 +54,7 @@ use crate::scheduler::{Pause, Scheduler};
 use crate::spool::{self, Disk, Durability, Record, Spool};
 use crate::tls::client::ClientTls;
 use doors::Doors;
+use lending::Lending;
 use routing::Ways;
 use state::{InForce, Retained, Shard};
 
@@ -112,7 +115,10 @@ pub async fn run(plan: Plan) -> Result<(), String> {
     task::spawn_critical(outbound::run(shard.clone(), stopped.clone()));
     let doors = Rc::new(Doors::open(&shard, plan.shards, plan.keys.clone(), plan.sockets));
     task::spawn_critical(tick::run(shard.clone(), doors.clone(), plan.log.clone(), stopped.clone()));
-    inbox::run(&shard, &doors, plan.receiver).await;
+    let mut receiver = plan.receiver;
+    inbox::run(&shard, &doors, &mut receiver).await;
+    shard.lending.close();
+    listen_on(&shard, &doors, receiver);
     stop(shard, &doors, stopped).await;
     tick::flush_all(&plan.log);
     Ok(())
@@ -146,6 +152,7 @@ fn build(plan: &Plan, spool: Spool) -> Rc<Shard> {
         ways: RefCell::new(Ways::new(config.clone())),
         delivery,
         resolver,
+        lending: Lending::new(plan.id, plan.shards, plan.addresses[usize::from(plan.id.0)].clone()),
         work: Bell::default(),
         retained: Retained::default(),
         inbound_waiters: inbound::Waiters::default(),
@@ -173,7 +180,7 @@ fn observe_closed_connections(shard: &Rc<Shard>) {
     let weak = Rc::downgrade(shard);
     shard.delivery.on_idle_closed(move |lane| {
         if let Some(shard) = weak.upgrade() {
-            shard.connection_closed(lane);
+            shard.connection_closed(lane, None);
             shard.work.ring();
         }
     });
@@ -183,6 +190,7 @@ fn observe_closed_connections(shard: &Rc<Shard>) {
 fn enter(shard: &Rc<Shard>, message: &Rc<spool::Message>) {
     let recipients = message.envelope.recipients.len();
     observe::add(observe::Counter::QueueEntered, recipients as u64);
+    shard.lending.entered(recipients as u64);
     let is_new = arrival::of_message(message, |one| shard.scheduler.borrow_mut().insert(one, shard.now()));
     if is_new {
         observe::gauge_add(observe::Gauge::QueueRecipients, recipients as i64);
@@ -191,18 +199,25 @@ fn enter(shard: &Rc<Shard>, message: &Rc<spool::Message>) {
     shard.work.ring();
 }
 
+/// What others have to say while this shard stops.
+fn listen_on(shard: &Rc<Shard>, doors: &Rc<Doors>, mut receiver: Receiver<Message>) {
+    let (shard, doors) = (shard.clone(), doors.clone());
+    task::spawn_critical(async move { while inbox::run(&shard, &doors, &mut receiver).await {} });
+}
+
 /// Sessions finish their transactions, attempts end, everything is written.
 async fn stop(shard: Rc<Shard>, doors: &Doors, stopped: Switch) {
     doors.close_all();
     let _ = time::timeout(SESSIONS_WITHIN, doors.sessions_gone()).await; // the rest is cut: nothing of it was promised
     shard.scheduler.borrow_mut().pause(Some(Pause::Shutdown));
     let end = clock::now() + ATTEMPTS_WITHIN.as_micros() as u64;
-    while shard.scheduler.borrow().attempts_under_way() > 0 && clock::now() < end {
+    while shard.scheduler.borrow().attempts_under_way() + shard.lending.guests() > 0 && clock::now() < end {
         time::sleep(Duration::from_millis(5)).await;
     }
     let cut = shard.scheduler.borrow().attempts_under_way();
     observe::add(observe::Counter::ShutdownCuts, cut as u64);
     shard.delivery.close_all_idle();
+    shard.lending.close_all_idle();
     write_out(&shard).await;
     stopped.throw();
     shard.work.ring();

@@ -274,7 +274,10 @@ fn words(why: &Why, now: Now) -> String {
             format!("its next hop to recover after {failures} failure{plural}{lane}{trouble}")
         }
         Waits::Turn { ready, since } => format!("its turn among {ready} ready{lane}, since {}", since.rfc3339()),
-        Waits::Attempt { since } => format!("the attempt under way{lane}, since {}", since.rfc3339()),
+        Waits::Attempt { since, lent } => {
+            let by = lent.map(|shard| format!(", lent to shard {shard}")).unwrap_or_default();
+            format!("the attempt under way{lane}{by}, since {}", since.rfc3339())
+        }
         Waits::Recording { since } => format!("its outcome to be written, since {}", since.rfc3339()),
         Waits::Held => "an operator's release".to_owned(),
         Waits::HeldUntil => "the time its sender asked for".to_owned(),
@@ -366,7 +369,12 @@ async fn remove_left(shard: &Rc<Shard>, mut left: Vec<(MessageId, bool)>, messag
         }
         left = still;
     }
-    left.iter().take(UNDER_WAY_SHOWN).map(|(id, _)| id.to_string()).collect()
+    let scheduler = shard.scheduler.borrow();
+    let named = |id: MessageId| match scheduler.lent_to(id) {
+        Some(taker) => format!("{id} (the attempt is lent to shard {taker})"),
+        None => id.to_string(),
+    };
+    left.iter().take(UNDER_WAY_SHOWN).map(|(id, _)| named(*id)).collect()
 }
 
 fn said(id: MessageId, now: Now, event: Event, what: &str) -> bool {
@@ -379,7 +387,7 @@ fn said(id: MessageId, now: Now, event: Event, what: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Monotonic, RecipientIndex};
+    use crate::base::{Monotonic, RecipientIndex, ShardId};
     use crate::mail::{Diagnostic, ErrorKind, Reply, Scope as Reach};
     use crate::queue::{LaneKey, RecipientSet};
 
@@ -423,7 +431,8 @@ mod tests {
             why(rests(1, None), 0, Some(30), true),
             why(rests(3, Some(trouble)), 1, Some(120), true),
             why(Waits::Turn { ready: 12, since }, 0, None, true),
-            why(Waits::Attempt { since }, 0, None, false),
+            why(Waits::Attempt { since, lent: None }, 0, None, false),
+            why(Waits::Attempt { since, lent: Some(ShardId(3)) }, 0, None, false),
             why(Waits::Recording { since }, 1, None, false),
             why(Waits::Held, 1, None, false),
             why(Waits::HeldUntil, 0, Some(3600), false),

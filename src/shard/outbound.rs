@@ -13,15 +13,16 @@ use posthaste_rt::sync::Switch;
 use posthaste_rt::time::Alarm;
 use posthaste_rt::{clock, task, time};
 
+use super::lending;
 use super::recording::record;
 use super::routing::Way;
 use super::state::Shard;
-use crate::base::RecipientIndex;
+use crate::base::{RecipientIndex, ShardId};
 use crate::delivery::{Content, ContentError, Job, MemoryContent, Report as Delivered};
 use crate::mail::Status;
 use crate::observe::{self, Counter};
 use crate::queue::DueMessage;
-use crate::scheduler::{Attempt, Connection, OwedReports, Pause, Report};
+use crate::scheduler::{Attempt, AttemptId, Closing, Connection, OwedReports, Pause, Report};
 use crate::spool::{Body, BodyReader, Disk, Health, Message, ReadError};
 
 /// Due messages that are routed, and attempts that are started, before others have their turn.
@@ -75,13 +76,20 @@ fn pass_limits(shard: &Rc<Shard>) {
     for key in recalled {
         shard.scheduler.borrow_mut().recall(key);
     }
+    close_idle(shard);
+    shard.send_limits();
+}
+
+/// Closes the idle connections whose places are wanted.
+fn close_idle(shard: &Rc<Shard>) {
     let closings: Vec<_> = shard.scheduler.borrow_mut().closings().collect();
-    for lane in closings {
-        if shard.delivery.close_idle(&lane.key) {
-            shard.connection_closed(&lane.key);
+    for Closing { lane, away } in closings {
+        match away {
+            Some(away) => lending::close_away(shard, &lane.key, away),
+            None if shard.delivery.close_idle(&lane.key) => shard.connection_closed(&lane.key, None),
+            None => {}
         }
     }
-    shard.send_limits();
 }
 
 /// One turn of the scheduler; true when there is more to do at once.
@@ -100,6 +108,7 @@ fn turn(shard: &Rc<Shard>) -> bool {
             None => read_and_place(shard, due),
         }
     }
+    lending::weigh(shard);
     for n in 0.. {
         if n == PER_TURN {
             more = true;
@@ -107,8 +116,12 @@ fn turn(shard: &Rc<Shard>) -> bool {
         }
         let attempt = shard.scheduler.borrow_mut().next_attempt(&mut shard.limits.borrow_mut(), now);
         let Some(attempt) = attempt else { break };
-        task::spawn(attempted(shard.clone(), attempt));
+        match lending::taker(shard, &attempt) {
+            Some(taker) => task::spawn(attempted_there(shard.clone(), attempt, taker)),
+            None => task::spawn(attempted_here(shard.clone(), attempt, None)),
+        }
     }
+    close_idle(shard); // some attempt may have met connections that are of no use to it
     more || shard.scheduler.borrow().has_candidate()
 }
 
@@ -154,9 +167,27 @@ fn read_and_place(shard: &Rc<Shard>, due: DueMessage<Rc<Message>>) {
     });
 }
 
+/// One attempt that another shard makes, up to the offer. What cannot be offered is made here.
+async fn attempted_there(shard: Rc<Shard>, attempt: Attempt<Rc<Message>>, taker: ShardId) {
+    // What cannot be read is found unreadable by the attempt.
+    let message = match &attempt.content {
+        Some(message) => Some(message.clone()),
+        None => shard.spool.read(attempt.message).await.ok().map(|stored| stored.message),
+    };
+    let way = shard.ways.borrow().find(&attempt.lane.key);
+    let left = match (&message, way) {
+        (Some(message), Some(way)) => lending::lend(&shard, attempt, message, &way, taker),
+        _ => Some(lending::stays(&shard, attempt, taker)),
+    };
+    if let Some(attempt) = left {
+        attempted_here(shard, attempt, message).await;
+    }
+}
+
 /// One attempt from its content to its record.
-async fn attempted(shard: Rc<Shard>, attempt: Attempt<Rc<Message>>) {
+pub async fn attempted_here(shard: Rc<Shard>, attempt: Attempt<Rc<Message>>, message: Option<Rc<Message>>) {
     let id = attempt.id;
+    let attempt = Attempt { content: message.or(attempt.content), ..attempt };
     let outcome = task::catch(deliver(&shard, &attempt)).await;
     let (message, report, owed) = match outcome {
         Ok(done) => done,
@@ -165,12 +196,16 @@ async fn attempted(shard: Rc<Shard>, attempt: Attempt<Rc<Message>>) {
             (None, Report { outcomes: Vec::new(), connection: Connection::Closed, recipients_max: None }, Vec::new())
         }
     };
+    ended(shard, id, message.or(attempt.content), report, owed).await;
+}
+
+/// An attempt has ended, here or on another shard: what follows from it.
+pub async fn ended(shard: Rc<Shard>, id: AttemptId, message: Option<Rc<Message>>, report: Report, owed: OwedReports) {
     let completion = {
         let (mut scheduler, mut limits) = (shard.scheduler.borrow_mut(), shard.limits.borrow_mut());
         scheduler.complete(id, report, &mut limits, shard.random(), shard.now())
     };
     shard.work.ring();
-    let message = message.or(attempt.content);
     if let Some(mut completion) = completion {
         completion.owed = owed;
         record(&shard, message.as_ref(), completion).await;

@@ -39,6 +39,8 @@ pub struct Shard {
     pub ways: RefCell<Ways>,
     /// How it goes.
     pub delivery: Delivery,
+    /// Attempts that others make for this shard, and this one for others.
+    pub lending: super::lending::Lending,
     /// Names.
     pub resolver: Resolver,
     /// Rung when the scheduler may have something to do.
@@ -102,10 +104,10 @@ impl Shard {
         }
     }
 
-    /// An idle connection of a lane was closed: its place is free.
-    pub fn connection_closed(&self, lane: &LaneKey) {
+    /// An idle connection of a lane was closed, here or on another shard: its place is free.
+    pub fn connection_closed(&self, lane: &LaneKey, away: Option<ShardId>) {
         let now = self.now();
-        self.scheduler.borrow_mut().connection_closed(lane, &mut self.limits.borrow_mut(), now);
+        self.scheduler.borrow_mut().connection_closed(lane, away, &mut self.limits.borrow_mut(), now);
         self.send_limits();
     }
 

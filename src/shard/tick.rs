@@ -30,6 +30,7 @@ pub async fn run(shard: Rc<Shard>, doors: Rc<Doors>, log: LogSender, stopped: Sw
         gauges(&shard);
         shipping::gauges(&shard);
         doors::gauges(&doors);
+        shard.lending.tick();
         tell_load(&shard, &doors);
         watch(&shard, &health);
         write_unrecorded(&shard).await;

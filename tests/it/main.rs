@@ -13,6 +13,7 @@ mod events;
 mod faults;
 mod harness;
 mod hostile;
+mod lending;
 mod load;
 mod local;
 mod operator;

@@ -14,7 +14,7 @@ use posthaste::mail::{Diagnostic, ErrorKind, Outcome, Reply, Scope, Source, Stat
 use posthaste::queue::{DueMessage, LaneKey, RecipientSet};
 use posthaste::report;
 use posthaste::scheduler::{
-    Attempt, Completion, Connection, Destination, End, LaneSpec, Pause, Report, Routed, Scheduler, Settings,
+    Attempt, Closing, Completion, Connection, Destination, End, LaneSpec, Pause, Report, Routed, Scheduler, Settings,
 };
 use posthaste::shard::arrival;
 use posthaste::shard::frame::{OwedReports, frame};
@@ -297,10 +297,10 @@ impl Node {
         woken.into_iter().for_each(|ticket| self.scheduler.borrow_mut().wake(ticket));
         recalled.into_iter().for_each(|key| self.scheduler.borrow_mut().recall(key));
         let closings: Vec<_> = self.scheduler.borrow_mut().closings().collect();
-        for lane in closings {
+        for Closing { lane, .. } in closings {
             let closed = self.idle.borrow_mut().get_mut(&lane.key).and_then(Vec::pop);
             if closed.is_some() {
-                self.scheduler.borrow_mut().connection_closed(&lane.key, &mut self.limits.borrow_mut(), now);
+                self.scheduler.borrow_mut().connection_closed(&lane.key, None, &mut self.limits.borrow_mut(), now);
             }
         }
         self.send_limits();
@@ -515,7 +515,7 @@ impl Node {
             let Some(at) = links.iter().position(|link| link.serial == serial) else { return };
             links.remove(at);
             drop(all);
-            node.scheduler.borrow_mut().connection_closed(&lane, &mut node.limits.borrow_mut(), node.now());
+            node.scheduler.borrow_mut().connection_closed(&lane, None, &mut node.limits.borrow_mut(), node.now());
             node.ring();
         });
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
-use crate::base::limits::{LANE_BACK_OFF_MIN, LANE_FAILURES_MIN};
+use crate::base::limits::{LANE_BACK_OFF_MIN, LANE_FAILURES_MIN, LENT_BYTES_MAX};
 use crate::base::{MessageId, Monotonic, Now, Rank, RecipientIndex, ShardId, StreamId, WallTime};
 use crate::limits::{KeyMaker, Limits, Recall};
 use crate::mail::{Outcome, Scope, Status};
@@ -155,7 +155,7 @@ fn a_connection_that_others_want_goes_when_its_message_ends() {
         let closed: Vec<_> = one.scheduler.closings().collect();
         assert_eq!(closed.len(), closings, "one is wanted");
         for lane in closed {
-            one.scheduler.connection_closed(&lane.key, &mut one.limits, one.now);
+            one.scheduler.connection_closed(&lane.lane.key, lane.away, &mut one.limits, one.now);
         }
         under_way.extend(one.attempt());
     }
@@ -456,4 +456,45 @@ fn a_group_state_is_known_to_those_who_list() {
     assert_eq!(count(&one, GroupState::Due), 1);
     one.scheduler.hold(id);
     assert_eq!((count(&one, GroupState::Due), count(&one, GroupState::Held)), (0, 1));
+}
+
+#[test]
+fn a_connection_left_on_another_shard_holds_its_place_and_is_used_or_closed_there() {
+    let mut one = One::new();
+    for _ in 0..4 {
+        one.accept(1, "a.test", |_| {});
+    }
+    let large = one.accept(1, "a.test", |arrival| arrival.size_bytes = LENT_BYTES_MAX + 1);
+    one.route("a.test", Vec::new());
+    let there = Some(ShardId(3));
+    let lent: Vec<_> = std::iter::from_fn(|| one.attempt()).collect();
+    assert_eq!(lent.len(), LANE_CONNECTIONS as usize);
+    let end_away = |one: &mut One, attempt: &Attempt<Rc<u64>>| {
+        let outcomes = vec![(RecipientIndex(0), Outcome::Delivered(diagnostic(Scope::Recipient, 250)))];
+        let report = Report { outcomes, connection: Connection::Away(ShardId(3)), recipients_max: None };
+        let completion = one.scheduler.complete(attempt.id, report, &mut one.limits, 0, one.now).expect("an outcome");
+        one.scheduler.applied(completion, one.now);
+    };
+    one.scheduler.lend(lent[0].id, there);
+    let Waits::Attempt { lent: said, .. } = only_wait(&one, lent[0].message) else { panic!("under way") };
+    assert_eq!((said, one.scheduler.lent_to(lent[0].message)), (there, there));
+    end_away(&mut one, &lent[0]);
+    let next = one.attempt().expect("goes to where the connection is");
+    assert!(next.reuse && next.away == there);
+    end_away(&mut one, &next);
+    end_away(&mut one, &lent[1]);
+    // What is too large to be lent has no use for connections elsewhere: one is closed for it.
+    while let Some(attempt) = one.attempt() {
+        assert_ne!(attempt.message, large);
+        end_away(&mut one, &attempt);
+    }
+    let closing = one.scheduler.closings().next().expect("a place is wanted");
+    assert_eq!(closing.away, there);
+    one.scheduler.connection_closed(&closing.lane.key, there, &mut one.limits, one.now);
+    let here = one.attempt().expect("there is a place");
+    assert!(here.message == large && !here.reuse && here.away.is_none());
+    // At the end of lending all that idles elsewhere goes.
+    one.scheduler.close_away();
+    let closings = one.scheduler.closings().filter(|closing| closing.away == there).count();
+    assert_eq!(closings, LANE_CONNECTIONS as usize - 1);
 }

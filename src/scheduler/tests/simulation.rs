@@ -175,7 +175,7 @@ impl World {
         }
         while !scheduler.turn(random, now) {}
         for lane in scheduler.closings().collect::<Vec<_>>() {
-            if let Some(at) = self.idle.iter().position(|(shard, l, _)| *shard == s && l.key == lane.key) {
+            if let Some(at) = self.idle.iter().position(|(shard, l, _)| *shard == s && l.key == lane.lane.key) {
                 self.close_idle(at);
             }
         }
@@ -195,7 +195,7 @@ impl World {
         *self.open.get_mut(&*lane.key.next_hop).expect("open") -= 1;
         let now = self.now();
         let (scheduler, limits) = &mut self.shards[shard];
-        scheduler.connection_closed(&lane.key, limits, now);
+        scheduler.connection_closed(&lane.key, None, limits, now);
     }
 
     fn route(&mut self, s: usize, due: &crate::queue::DueMessage<Rc<u64>>) {
@@ -300,7 +300,7 @@ impl World {
             if reaches_all || died || self.random.one_in(4) { Connection::Closed } else { Connection::Kept };
         match connection {
             Connection::Closed => *self.open.get_mut(domain).expect("open") -= 1,
-            Connection::Kept => {
+            Connection::Kept | Connection::Away(_) => {
                 self.idle.push((shard, attempt.lane.clone(), now.mono + Duration::from_millis(500)));
             }
         }
