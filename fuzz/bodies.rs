@@ -6,6 +6,8 @@
 #[path = "sieve.rs"]
 mod sieve;
 
+use std::rc::Rc;
+
 use posthaste::base::WallTime;
 use posthaste::config;
 use posthaste::expr::keywords::Mechanism;
@@ -460,7 +462,7 @@ impl Dialogue {
                     if let Some(Question::Ehlo(_)) = server.question() {
                         let mut offers = Offers::default();
                         offers.extensions.starttls = server.client().tls.is_none();
-                        answer.offers = Some(Box::new(offers));
+                        answer.offers = Some(Rc::new(offers));
                     }
                     server.answer(answer, now);
                 }

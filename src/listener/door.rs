@@ -95,7 +95,7 @@ impl<S: Services> Door<S> {
         });
     }
 
-    async fn session(self: Rc<Self>, accepted: Accepted) {
+    pub(super) async fn session(self: Rc<Self>, accepted: Accepted) {
         let profile = self.current.profile();
         // All that comes before the session is boxed: it is gone when the session waits.
         let Some((link, _place)) = Box::pin(self.open(accepted, &profile)).await else { return };

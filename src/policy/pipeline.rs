@@ -1,6 +1,7 @@
 //! The table of checks per phase, and how their findings become one answer.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use compact_str::CompactString;
 use smallvec::SmallVec;
@@ -59,7 +60,7 @@ pub enum Finding {
     /// The bounds of the dialogue.
     Bound(Rules),
     /// What the client is offered.
-    Offer(Box<Offers>),
+    Offer(Rc<Offers>),
     /// Another reverse-path.
     Sender(ReversePath),
     /// Another forward-path.

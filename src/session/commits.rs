@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::base::{MessageId, Monotonic, Reservation};
 use crate::smtp::server::Ticket;
@@ -62,11 +62,12 @@ impl Commits {
         self.0.pop_front().map(|commit| (commit, result))
     }
 
-    /// Waits until the oldest has ended, and leaves it for [`Commits::next`].
-    pub async fn ended(&mut self) {
+    /// Whether the oldest has ended; it is left for [`Commits::next`].
+    pub fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(commit) = self.0.front_mut().filter(|commit| commit.result.is_none()) {
-            commit.result = Some(commit.future.as_mut().await);
+            commit.result = Some(ready!(commit.future.as_mut().poll(cx)));
         }
+        Poll::Ready(())
     }
 
     fn poll_front(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CommitError>> {

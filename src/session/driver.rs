@@ -20,8 +20,8 @@ use crate::session::commits::{Commit, Commits};
 use crate::session::crew::Member;
 use crate::session::pace::{Bounds, Overdue, Pace};
 use crate::session::services::{Bulk, Current, Floor, Profile, Services};
-use crate::smtp::server::{Client, Rules, Server, Step, Ticket, TlsFacts, words};
-use crate::spool::CommitError;
+use crate::smtp::server::{Client, Message, Rules, Server, Step, Ticket, TlsFacts, words};
+use crate::spool::{CommitError, Extents};
 
 /// A connection that was accepted, with what the listener learnt about it.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub(super) struct Session<S: Services> {
     pub member: Member,
     pub current: Current,
     pub profile: Rc<Profile>,
-    pub bounds: Bounds,
+    pub bounds: Rc<Bounds>,
     pub pace: Pace,
     pub commits: Commits,
     /// Octets of the budget that this session's buffer holds.
@@ -77,10 +77,16 @@ pub(super) struct Rare<S: Services> {
     /// Limits held for as long as the session lasts.
     pub permits: Vec<S::Permit>,
     /// The body that is being spilled.
-    pub bulk: Option<S::Bulk>,
+    pub bulk: Option<Box<S::Bulk>>,
     /// The id of the message in question, and what policy wishes of it.
     pub id: Option<crate::base::MessageId>,
     pub wishes: Wishes,
+}
+
+/// A message whose body is in bulk storage but for its end.
+struct Spilled<S: Services> {
+    accepted: Message,
+    bulk: Box<S::Bulk>,
 }
 
 /// Serves one connection to its end. Joins the crew of `floor`; ends soon after its crew is stopped.
@@ -130,15 +136,15 @@ impl<S: Services> Session<S> {
         let Link { mut connection, remote, local, proxied_tls } = link;
         let profile = current.profile();
         let mut client = Client::new(profile.listener.clone(), profile.protocol, remote, local);
-        client.peer = connection.peer_addr();
+        client.peer = connection.peer_addr().ip();
         client.is_trusted = is_in(&profile.policy.trusted, remote.ip());
-        client.may_xclient = is_in(&profile.xclient_trusted, client.peer.ip());
+        client.may_xclient = is_in(&profile.xclient_trusted, client.peer);
         client.tls = tls_facts(&connection).or(proxied_tls);
         let server = Server::new(client, Rules::default());
-        let bounds = Bounds::of(&profile, server.client());
+        let bounds = floor.share_bounds(Bounds::of(&profile, server.client()));
         connection.set_write_timeout(Some(bounds.timeout));
         let held = floor.budget().empty();
-        let member = floor.crew.join();
+        let member = floor.crew().join();
         let rare = Rare {
             hostname: CompactString::default(),
             permits: Vec::new(),
@@ -168,13 +174,23 @@ impl<S: Services> Session<S> {
         loop {
             let done = match self.server.step(wall()) {
                 Step::Read => self.read().await,
-                Step::Ask(phase) => self.judge(phase).await,
-                Step::Commit(ticket) => self.commit(ticket).await,
+                Step::Ask(phase) => {
+                    if let Some(unruled) = self.judge(phase) {
+                        Box::pin(self.find_out(unruled)).await;
+                    }
+                    Ok(())
+                }
+                Step::Commit(ticket) => {
+                    if let Some(spilled) = self.commit(ticket) {
+                        Box::pin(self.finish_bulk(ticket, spilled)).await;
+                    }
+                    self.keep_up().await
+                }
                 Step::Spill(body) => {
                     self.spill(&body).await;
                     Ok(())
                 }
-                Step::Wait(span) => self.wait(span).await,
+                Step::Wait(span) => Box::pin(self.wait(span)).await,
                 Step::StartTls => Box::pin(self.start_tls()).await,
                 Step::Close => return End::Closed,
             };
@@ -245,24 +261,56 @@ impl<S: Services> Session<S> {
         Ok(())
     }
 
+    /// Takes the bounds that hold for the client as it is now.
+    pub fn bound(&mut self) {
+        self.bounds = self.floor.share_bounds(Bounds::of(&self.profile, self.server.client()));
+    }
+
     /// Hands a message over. The session goes on; the reply has its place.
-    async fn commit(&mut self, ticket: Ticket) -> Result<(), End> {
-        let Some(accepted) = self.server.take_message() else { return Ok(()) };
+    /// What it gives has to be ended in bulk storage first.
+    fn commit(&mut self, ticket: Ticket) -> Option<Box<Spilled<S>>> {
+        let accepted = self.server.take_message()?;
         self.pace.message_complete();
+        if let Some(bulk) = self.rare.bulk.take() {
+            return Some(Box::new(Spilled { accepted, bulk }));
+        }
+        self.hand_over(ticket, accepted, None);
+        None
+    }
+
+    /// Waits while too many commits, or too many replies that wait for one, are pending.
+    async fn keep_up(&mut self) -> Result<(), End> {
+        while self.commits.len() >= SESSION_COMMITS_MAX || self.is_backlogged() {
+            self.flush().await?;
+            self.settle().await;
+        }
+        Ok(())
+    }
+
+    /// Ends a body in bulk storage, then hands its message over.
+    async fn finish_bulk(&mut self, ticket: Ticket, spilled: Box<Spilled<S>>) {
+        let Spilled { accepted, mut bulk } = *spilled;
+        let rest = &accepted.content.body;
+        let written = if rest.is_empty() { Ok(()) } else { bulk.write(rest).await };
+        let finished = match written {
+            Ok(()) => bulk.finish().await,
+            Err(error) => Err(error),
+        };
+        match finished {
+            Ok(extents) => self.hand_over(ticket, accepted, Some(extents)),
+            Err(error) => {
+                self.rare.id = None;
+                count(Counter::MessagesDeferred);
+                self.server.committed(ticket, &error.reply());
+            }
+        }
+    }
+
+    /// Gives a message to the spool, whose it is from here on.
+    fn hand_over(&mut self, ticket: Ticket, accepted: Message, bulk: Option<Extents>) {
         let id = match self.rare.id.take() {
             Some(id) => id,
             None => self.services.new_id(),
-        };
-        let bulk = match self.rare.bulk.take() {
-            None => None,
-            Some(bulk) => match Box::pin(finish_bulk(bulk, &accepted.content.body)).await {
-                Ok(extents) => Some(extents),
-                Err(error) => {
-                    count(Counter::MessagesDeferred);
-                    self.server.committed(ticket, &error.reply());
-                    return Ok(());
-                }
-            },
         };
         let (recipients, size_bytes) =
             (accepted.transaction.envelope.recipients.len(), accepted.content.facts.size_bytes);
@@ -276,11 +324,6 @@ impl<S: Services> Session<S> {
         let future = self.services.commit(Rc::new(message), self.profile.durability);
         self.commits.push(ticket, id, now(), recipients, size_bytes, held, future);
         self.is_ahead = !self.server.intake().unread().is_empty();
-        while self.commits.len() >= SESSION_COMMITS_MAX || self.is_backlogged() {
-            self.flush().await?;
-            self.settle().await;
-        }
-        Ok(())
     }
 
     /// Held replies are many: wait for commits before more is said.
@@ -291,7 +334,7 @@ impl<S: Services> Session<S> {
     /// Writes octets of a body to bulk storage. When that fails the rest is read and thrown away.
     pub async fn spill(&mut self, body: &[u8]) {
         let services = &self.services;
-        let bulk = self.rare.bulk.get_or_insert_with(|| services.bulk());
+        let bulk = self.rare.bulk.get_or_insert_with(|| Box::new(services.bulk()));
         if let Err(error) = Box::pin(bulk.write(body)).await {
             self.rare.bulk = None;
             self.server.abandon_content(error.reply());
@@ -310,7 +353,7 @@ impl<S: Services> Session<S> {
                 self.connection = connection;
                 let facts = tls_facts(&self.connection).map(|facts| *facts).unwrap_or_default();
                 self.server.tls_started(facts);
-                self.bounds = Bounds::of(&self.profile, self.server.client());
+                self.bound();
                 self.connection.set_write_timeout(Some(self.bounds.timeout));
                 Ok(())
             }
@@ -361,7 +404,7 @@ impl<S: Services> Session<S> {
             // All of it together: an octet now and then does not hold the session.
             let Some(left) = LINGER.checked_sub(now().since(start)).filter(|left| !left.is_zero()) else { return };
             self.connection.set_read_timeout(Some(left));
-            match self.connection.read_with(|| self.floor.pool.lend()).await {
+            match self.connection.read_with(|| self.floor.pool().lend()).await {
                 Ok((loan, read)) if read > 0 && !loan.is_empty() => octets += read,
                 _ => return,
             }
@@ -390,13 +433,6 @@ impl<S: Services> Session<S> {
 /// How long, and how much, is read of a client that did not expect the end.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 1 << 20;
-
-async fn finish_bulk<B: Bulk>(mut bulk: B, rest: &[u8]) -> Result<crate::spool::Extents, CommitError> {
-    if !rest.is_empty() {
-        bulk.write(rest).await?;
-    }
-    bulk.finish().await
-}
 
 /// The facts of a TLS connection as the machine knows them.
 pub(super) fn tls_facts(connection: &Connection) -> Option<Box<TlsFacts>> {

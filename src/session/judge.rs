@@ -6,25 +6,28 @@ use crate::expr;
 use crate::mail::Reply;
 use crate::observe::{Counter, Event, Level, count, event};
 use crate::policy::{self, Found, Judgement, Listener, Ruling, Site, Subject};
-use crate::session::driver::{End, Session, pressure, wall};
-use crate::session::pace::Bounds;
+use crate::session::driver::{Session, pressure, wall};
 use crate::session::services::Services;
 use crate::smtp::server::{Answer, Phase, Verdict};
 
+/// A question whose answer takes the DNS or limits.
+pub(super) struct Unruled {
+    phase: Phase,
+    judgement: Judgement,
+    found: Found,
+}
+
 impl<S: Services> Session<S> {
-    /// Answers the open question.
-    pub async fn judge(&mut self, phase: Phase) -> Result<(), End> {
+    /// Answers the open question: at once, or what has to be found out first. It is no future: what it looks at
+    /// would be part of each session's.
+    pub fn judge(&mut self, phase: Phase) -> Option<Box<Unruled>> {
         self.prepare(phase);
         let mut found = Found::default();
-        let ruling = match self.rule(&mut found) {
-            Judgement::Ruled(ruling) if ruling.asks.is_empty() => ruling,
-            judgement => Box::pin(self.find_out(phase, judgement, found)).await,
-        };
-        self.answer(phase, ruling);
-        if phase == Phase::Ehlo {
-            self.bounds = Bounds::of(&self.profile, self.server.client());
+        match self.rule(&mut found) {
+            Judgement::Ruled(ruling) if ruling.asks.is_empty() => self.answer(phase, ruling),
+            judgement => return Some(Box::new(Unruled { phase, judgement, found })),
         }
-        Ok(())
+        None
     }
 
     /// Between transactions a session goes over to the configuration that is in force by then.
@@ -63,10 +66,17 @@ impl<S: Services> Session<S> {
 
     /// The rare way: ask the DNS as often as it takes, then take the limits. What is ready to be said goes
     /// out first: it must not wait behind a slow question.
-    async fn find_out(&mut self, phase: Phase, mut judgement: Judgement, mut found: Found) -> Ruling {
-        if self.flush().await.is_err() {
-            return closing();
-        }
+    pub async fn find_out(&mut self, unruled: Box<Unruled>) {
+        let phase = unruled.phase;
+        let ruling = match self.flush().await {
+            Ok(()) => self.ruling(*unruled).await,
+            Err(_) => closing(),
+        };
+        self.answer(phase, ruling);
+    }
+
+    async fn ruling(&mut self, unruled: Unruled) -> Ruling {
+        let Unruled { phase, mut judgement, mut found } = unruled;
         let mut questions = 0;
         let mut ruling = loop {
             match judgement {
@@ -104,7 +114,8 @@ impl<S: Services> Session<S> {
         ruling
     }
 
-    fn answer(&mut self, phase: Phase, ruling: Ruling) {
+    fn answer(&mut self, phase: Phase, mut ruling: Ruling) {
+        ruling.answer.offers = ruling.answer.offers.map(|offers| self.floor.share_offers(offers));
         self.count_answer(phase, &ruling.answer.verdict);
         if phase == Phase::Content {
             match ruling.answer.verdict {
@@ -119,6 +130,9 @@ impl<S: Services> Session<S> {
             }
         }
         self.server.answer(ruling.answer, wall());
+        if phase == Phase::Ehlo {
+            self.bound();
+        }
     }
 
     fn count_answer(&self, phase: Phase, verdict: &Verdict) {

@@ -1,8 +1,6 @@
 //! Reading: where octets come from, how long they are waited for, and what they are reserved in.
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
 use posthaste_rt::time;
 
@@ -100,7 +98,7 @@ impl<S: Services> Session<S> {
                 Ok(())
             }
             Woken::NoRoom => {
-                self.await_room(RECEIVE_BUFFER_BYTES).await;
+                Box::pin(self.await_room(RECEIVE_BUFFER_BYTES)).await;
                 Ok(())
             }
         }
@@ -119,36 +117,16 @@ impl<S: Services> Session<S> {
     async fn octets(&mut self) -> Woken {
         let may_stop = self.server.transaction().is_none();
         let is_waiting_for_commit = !self.commits.is_empty();
-        let Session { connection, server, commits, member, floor, held, .. } = self;
-        let intake = server.intake();
-        let into_space = !intake.space().is_empty();
-        let mut commit =
-            pin!(async { if is_waiting_for_commit { commits.ended().await } else { std::future::pending().await } });
-        let mut read = pin!(async {
-            if into_space {
-                let octets = connection.read(intake.space()).await;
-                intake.received(octets.as_ref().copied().unwrap_or(0));
-                return Woken::Octets(octets);
-            }
-            match connection.read_with(|| floor.pool.lend()).await {
-                Ok((loan, _)) if loan.is_empty() => Woken::NoRoom,
-                Ok((loan, octets)) => {
-                    let (buf, reserved) = loan.into_parts();
-                    intake.accept(buf, octets);
-                    *held = reserved;
-                    Woken::Octets(Ok(octets))
-                }
-                Err(error) => Woken::Octets(Err(error)),
-            }
-        });
+        self.connection.begin_read();
+        // By hand: this is where an idle session waits, and it pays for the size of the future.
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(woken) = read.as_mut().poll(cx) {
+            if let Poll::Ready(woken) = self.poll_octets(cx) {
                 return Poll::Ready(woken);
             }
-            if is_waiting_for_commit && commit.as_mut().poll(cx).is_ready() {
+            if is_waiting_for_commit && self.commits.poll_ended(cx).is_ready() {
                 return Poll::Ready(Woken::Commit);
             }
-            if may_stop && member.is_stopping(cx) {
+            if may_stop && self.member.is_stopping(cx) {
                 return Poll::Ready(Woken::Stop);
             }
             Poll::Pending
@@ -156,11 +134,34 @@ impl<S: Services> Session<S> {
         .await
     }
 
+    /// Receives what is there: into the buffer, or into one that is borrowed for it.
+    fn poll_octets(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
+        let intake = self.server.intake();
+        let space = intake.space();
+        if !space.is_empty() {
+            let octets = ready!(self.connection.poll_read(cx, space));
+            intake.received(octets.as_ref().copied().unwrap_or(0));
+            return Poll::Ready(Woken::Octets(octets));
+        }
+        let mut loan = self.floor.pool().lend();
+        let octets = ready!(self.connection.poll_read(cx, loan.as_mut()));
+        Poll::Ready(match octets {
+            Ok(_) if loan.is_empty() => Woken::NoRoom,
+            Ok(octets) => {
+                let (buf, reserved) = loan.into_parts();
+                intake.accept(buf, octets);
+                self.held = reserved;
+                Woken::Octets(Ok(octets))
+            }
+            Err(error) => Woken::Octets(Err(error)),
+        })
+    }
+
     /// Gives the receive buffer back; half a line is kept in a buffer of its size.
     pub fn park(&mut self) {
         let intake = self.server.intake();
         if let Some(buf) = intake.park() {
-            self.floor.pool.give_back(buf);
+            self.floor.pool().give_back(buf);
         }
         let bytes = intake.capacity();
         if !self.held.resize(bytes) {
@@ -190,7 +191,7 @@ impl<S: Services> Session<S> {
             self.spill(&body).await;
             return false;
         }
-        if self.await_room(RECEIVE_BUFFER_BYTES).await {
+        if Box::pin(self.await_room(RECEIVE_BUFFER_BYTES)).await {
             return false;
         }
         self.server.abandon_content(words::system_full());

@@ -19,10 +19,11 @@ use crate::limits::{Ask, KeyMaker};
 use crate::lookup::ShardLookups;
 use crate::policy;
 use crate::session::crew::Crew;
+use crate::session::pace::Bounds;
 use crate::session::pool::Pool;
 use crate::session::settings::Settings;
 use crate::smtp::content::BareLineEnds;
-use crate::smtp::server::Protocol;
+use crate::smtp::server::{Offers, Protocol};
 use crate::spool::{CommitError, Durability, Extents, Health, Message};
 
 /// What a session asks of its shard.
@@ -118,10 +119,35 @@ impl Current {
 
 /// What the sessions of one shard share among themselves. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Floor {
-    pub(super) pool: Pool,
-    pub(super) crew: Crew,
+pub struct Floor(Rc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    pool: Pool,
+    crew: Crew,
     handshakes: posthaste_rt::sync::Permits,
+    offers: Latest<Offers>,
+    bounds: Latest<Bounds>,
+}
+
+/// The latest of values that are the same for nearly all sessions: those that are equal share one.
+#[derive(Debug)]
+struct Latest<T>(RefCell<Option<Rc<T>>>);
+
+impl<T: PartialEq> Latest<T> {
+    fn share(&self, value: Rc<T>) -> Rc<T> {
+        let mut latest = self.0.borrow_mut();
+        match &*latest {
+            Some(same) if **same == *value => same.clone(),
+            _ => latest.insert(value).clone(),
+        }
+    }
+}
+
+impl<T> Default for Latest<T> {
+    fn default() -> Self {
+        Latest(RefCell::new(None))
+    }
 }
 
 /// TLS handshakes of one shard at once: each costs the better part of a millisecond of its core.
@@ -132,16 +158,33 @@ const HANDSHAKE_TURN: Duration = Duration::from_millis(100);
 impl Floor {
     /// A floor with that budget for receive buffers and content before its commit.
     pub fn new(budget: Budget) -> Floor {
-        Floor {
+        Floor(Rc::new(Shared {
             pool: Pool::new(budget),
             crew: Crew::default(),
             handshakes: posthaste_rt::sync::Permits::new(HANDSHAKES_MAX),
-        }
+            offers: Latest::default(),
+            bounds: Latest::default(),
+        }))
+    }
+
+    /// The receive buffers.
+    pub(super) fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+
+    /// What a client is offered, kept once for all to whom the same is offered.
+    pub(super) fn share_offers(&self, offers: Rc<Offers>) -> Rc<Offers> {
+        self.0.offers.share(offers)
+    }
+
+    /// Bounds, kept once for all sessions for which the same hold.
+    pub(super) fn share_bounds(&self, bounds: Bounds) -> Rc<Bounds> {
+        self.0.bounds.share(Rc::new(bounds))
     }
 
     /// The sessions.
     pub fn crew(&self) -> &Crew {
-        &self.crew
+        &self.0.crew
     }
 
     /// Negotiates TLS as the server: a shard does so many at once and no more. A turn is for computing, not
@@ -156,7 +199,7 @@ impl Floor {
         let since = clock::now();
         stream.set_read_timeout(Some(timeout));
         stream.readable().await?;
-        let turn = self.handshakes.acquire().await;
+        let turn = self.0.handshakes.acquire().await;
         stream.set_read_timeout(None);
         let waited = Duration::from_micros(clock::now().saturating_sub(since));
         let mut handshake = Box::pin(tls::accept(stream, config, timeout.saturating_sub(waited)));
@@ -171,6 +214,6 @@ impl Floor {
 
     /// The budget.
     pub fn budget(&self) -> &Budget {
-        self.pool.budget()
+        self.0.pool.budget()
     }
 }

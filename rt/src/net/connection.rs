@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
@@ -88,34 +88,56 @@ impl Connection {
     /// Receives into `buf`; 0 is the peer's end of stream. Under TLS a stream cut without
     /// close_notify is an UnexpectedEof error, and bytes after close_notify are never read.
     pub async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.begin_read();
+        poll_fn(|cx| self.poll_read(cx, buf)).await
+    }
+
+    /// Begins a wait for octets, whose timeout runs from here; [`Connection::poll_read`] goes on with it.
+    pub fn begin_read(&mut self) {
+        self.stream_mut().begin_read();
+    }
+
+    /// [`Connection::read`] for hand-written futures, which are smaller.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
-            Connection::Plain(stream) => stream.read(buf).await,
-            Connection::Tls(tls) => {
-                tls.stream_mut().begin_read();
-                poll_fn(|cx| Pin::new(tls.as_mut()).poll_read(cx, buf)).await
-            }
+            Connection::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Connection::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf),
         }
     }
 
     /// [`Stream::read_with`]: the buffer is taken when bytes are there.
     pub async fn read_with<B: AsMut<[u8]>>(&mut self, mut take: impl FnMut() -> B) -> io::Result<(B, usize)> {
-        match self {
-            Connection::Plain(stream) => stream.read_with(take).await,
-            Connection::Tls(tls) => {
-                tls.stream_mut().begin_read();
-                poll_fn(|cx| {
-                    let mut buffer = take();
-                    let polled = Pin::new(tls.as_mut()).poll_read(cx, buffer.as_mut());
-                    polled.map_ok(|count| (buffer, count))
-                })
-                .await
-            }
-        }
+        self.begin_read();
+        poll_fn(|cx| {
+            let mut buffer = take();
+            self.poll_read(cx, buffer.as_mut()).map_ok(|count| (buffer, count))
+        })
+        .await
     }
 
     /// Sends all of `bytes`.
     pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_all_vectored(&mut [IoSlice::new(bytes)]).await
+        self.stream_mut().begin_write();
+        let mut taken = 0;
+        poll_fn(|cx| self.poll_write_all(cx, bytes, &mut taken)).await
+    }
+
+    /// Sends what is left of `bytes` after `taken` octets. By hand: a session waits in it, and an idle one pays for its size.
+    fn poll_write_all(&mut self, cx: &mut Context<'_>, bytes: &[u8], taken: &mut usize) -> Poll<io::Result<()>> {
+        while let Some(rest) = bytes.get(*taken..).filter(|rest| !rest.is_empty()) {
+            let count = match self {
+                Connection::Plain(stream) => ready!(Pin::new(stream).poll_write(cx, rest))?,
+                Connection::Tls(tls) => ready!(Pin::new(tls.as_mut()).poll_write(cx, rest))?,
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            *taken += count;
+        }
+        match self {
+            Connection::Plain(_) => Poll::Ready(Ok(())),
+            Connection::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+        }
     }
 
     /// Sends all of `pieces` in order; in clear with one system call, under TLS with one flush.

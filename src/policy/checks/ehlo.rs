@@ -1,5 +1,7 @@
 //! EHLO: the client's name, and what is offered to it.
 
+use std::rc::Rc;
+
 use compact_str::CompactString;
 
 use crate::expr::keywords::PriorityPolicy;
@@ -54,5 +56,5 @@ pub(in crate::policy) fn offers(look: &Look<'_>) -> Finding {
         mail_max: messages.unwrap_or(0),
         xclient: client.may_xclient,
     };
-    Finding::Offer(Box::new(Offers { hostname: look.subject.hostname.into(), extensions }))
+    Finding::Offer(Rc::new(Offers { hostname: look.subject.hostname.into(), extensions }))
 }

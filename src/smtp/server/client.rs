@@ -1,6 +1,6 @@
 //! Who is at the other end: facts that live as long as the connection.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use compact_str::CompactString;
@@ -59,7 +59,7 @@ pub struct Client {
     /// Where it connected to, after PROXY.
     pub local: SocketAddr,
     /// The peer of the socket itself.
-    pub peer: SocketAddr,
+    pub peer: IpAddr,
     /// A member of the trusted networks: bulk limits do not apply.
     pub is_trusted: bool,
     /// It may say XCLIENT.
@@ -84,7 +84,7 @@ impl Client {
             protocol,
             remote,
             local,
-            peer: remote,
+            peer: remote.ip(),
             is_trusted: false,
             may_xclient: false,
             helo: None,

@@ -3,6 +3,7 @@
 //! It holds what the session is (state, client, offers, counts) and what it says (replies); octets are
 //! not its business. [`super::Server`] feeds it lines and tells it when content is complete.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -13,7 +14,7 @@ use crate::smtp::command::{Command, CommandError, Verb};
 use crate::smtp::server::client::{Client, Hello, Protocol};
 use crate::smtp::server::offers::Offers;
 use crate::smtp::server::question::{Answer, Phase, Question, Verdict};
-use crate::smtp::server::receiving::{Gathered, Receiving};
+use crate::smtp::server::receiving::Receiving;
 use crate::smtp::server::replies::{Replies, Ticket};
 use crate::smtp::server::rules::{Counts, Rules};
 use crate::smtp::server::state::{Skip, State, Transaction};
@@ -71,12 +72,12 @@ pub struct Dialogue {
     pub(super) delayed: Option<Box<Reply>>,
     pub(super) replies: Replies,
     pub(super) client: Box<Client>,
-    pub(super) offers: Box<Offers>,
+    pub(super) offers: Rc<Offers>,
     pub(super) rules: Rules,
     pub(super) counts: Counts,
     pub(super) pending: Vec<Pending>,
-    /// A message whose commit is the errand.
-    pub(super) accepted: Option<(Box<Transaction>, Gathered)>,
+    /// A message whose commit is the errand; it was gathered.
+    pub(super) accepted: Option<(Box<Transaction>, Box<Receiving>)>,
     pub(super) is_stopping: bool,
 }
 
@@ -90,7 +91,7 @@ impl Dialogue {
             delayed: None,
             replies: Replies::default(),
             client: Box::new(client),
-            offers: Box::default(),
+            offers: Rc::default(),
             rules,
             counts: Counts::default(),
             pending: Vec::new(),

@@ -235,7 +235,8 @@ impl Server {
 
     /// The message that [`Step::Commit`] is about; once.
     pub fn take_message(&mut self) -> Option<Message> {
-        self.dialogue.accepted.take().map(|(transaction, content)| Message { transaction, content })
+        let (transaction, receiving) = self.dialogue.accepted.take()?;
+        Some(Message { transaction, content: receiving.gathered? })
     }
 
     /// What came of a commit: the reply takes its place in the order.

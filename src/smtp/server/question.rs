@@ -1,5 +1,7 @@
 //! What the machine asks, and what it is answered. It decides nothing itself that a site may decide.
 
+use std::rc::Rc;
+
 use crate::mail::{ForwardPath, Recipient, Reply, ReversePath, Text};
 use crate::smtp::server::offers::Offers;
 use crate::smtp::server::rules::Rules;
@@ -85,7 +87,7 @@ pub struct Answer {
     /// Connect: the text of the 220. Vrfy, Expn: the text of the 250.
     pub text: Option<Text>,
     /// Ehlo: the host's name and what is offered.
-    pub offers: Option<Box<Offers>>,
+    pub offers: Option<Rc<Offers>>,
     /// Connect, Ehlo: the bounds of the dialogue from here on.
     pub rules: Option<Box<Rules>>,
     /// Mail: another reverse-path.

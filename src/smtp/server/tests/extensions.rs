@@ -1,5 +1,7 @@
 //! Extension vectors that no public suite covers: HARDENING part 2, row by row.
 
+use std::rc::Rc;
+
 use super::*;
 
 /// The reply to `line` after `lead`.
@@ -161,7 +163,7 @@ fn ehlo_resets_a_transaction_and_a_refused_one_does_not() {
 fn limits_of_recipients_and_messages() {
     fn limited(question: Question<'_>, server: &Server) -> Answer {
         let mut answer = lenient(question, server);
-        if let Some(offers) = &mut answer.offers {
+        if let Some(offers) = answer.offers.as_mut().map(Rc::make_mut) {
             offers.extensions.rcpt_max = 2;
             offers.extensions.mail_max = 1;
         }
@@ -178,7 +180,7 @@ fn limits_of_recipients_and_messages() {
 fn binarymime_needs_chunking() {
     fn without(question: Question<'_>, server: &Server) -> Answer {
         let mut answer = lenient(question, server);
-        if let Some(offers) = &mut answer.offers {
+        if let Some(offers) = answer.offers.as_mut().map(Rc::make_mut) {
             offers.extensions.chunking = false;
         }
         answer
@@ -196,7 +198,7 @@ fn a_trusted_proxy_changes_who_the_client_is() {
     run.feed(b"EHLO proxy.test\r\nXCLIENT ADDR=198.51.100.7 PORT=99 NAME=real.test LOGIN=joe\r\nMAIL FROM:<>\r\nEHLO c.test\r\n");
     let client = run.server.client();
     assert_eq!(client.remote.to_string(), "198.51.100.7:99");
-    assert_eq!(client.peer.to_string(), "192.0.2.1:4000");
+    assert_eq!(client.peer.to_string(), "192.0.2.1");
     assert_eq!(client.ptr.as_deref(), Some("real.test"));
     assert_eq!(client.authenticated_as.as_deref(), Some("joe"));
     assert_eq!(run.finish().codes(), [250, 220, 503, 250]);

@@ -23,7 +23,7 @@ pub(super) type Policy = fn(Question<'_>, &Server) -> Answer;
 pub(super) fn lenient(question: Question<'_>, server: &Server) -> Answer {
     match question {
         Question::Connect => Answer { text: Some("mx.test ESMTP".into()), ..Answer::accept() },
-        Question::Ehlo(_) => Answer { offers: Some(Box::new(offers(server))), ..Answer::accept() },
+        Question::Ehlo(_) => Answer { offers: Some(Rc::new(offers(server))), ..Answer::accept() },
         _ => Answer::accept(),
     }
 }

@@ -90,7 +90,7 @@ impl Dialogue {
         verdict: Verdict,
         refused: Vec<(u32, Reply)>,
     ) -> State {
-        let State::Content(mut transaction, mut receiving) = state else { return state };
+        let State::Content(mut transaction, receiving) = state else { return state };
         match verdict {
             Verdict::Refuse(reply) | Verdict::Close(reply) => self.content_refused(&transaction, reply, false),
             Verdict::Discard => {
@@ -108,7 +108,7 @@ impl Dialogue {
                 }
                 self.pending.push(Pending { ticket, each });
                 self.errand = Some(Errand::Commit(ticket));
-                self.accepted = receiving.gathered.take().map(|gathered| (transaction, gathered));
+                self.accepted = Some((transaction, receiving));
                 State::Greeted
             }
         }
