@@ -2,7 +2,7 @@
 //!
 //! Neither is read here. Drivers read them once per turn (`rt::clock`) and pass them down.
 
-use std::fmt;
+use std::fmt::{self, Display as _, Write as _};
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
@@ -87,14 +87,21 @@ impl WallTime {
     }
 
     /// The date-time of RFC 5322 §3.3, in UTC: `Sun, 22 Nov 2026 22:30:00 +0000`.
-    pub fn rfc5322(self) -> String {
+    pub fn rfc5322(self) -> impl fmt::Display {
         let zoned = self.timestamp().to_zoned(jiff::tz::TimeZone::UTC);
-        zoned.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+        fmt::from_fn(move |f| zoned.strftime("%a, %d %b %Y %H:%M:%S +0000").fmt(f))
     }
 
     /// The Internet date/time format of RFC 3339, in UTC, to the millisecond.
     pub fn rfc3339(self) -> String {
-        format!("{:.3}", self.timestamp())
+        let mut text = String::new();
+        self.write_rfc3339(&mut text);
+        text
+    }
+
+    /// Appends [`WallTime::rfc3339`].
+    pub fn write_rfc3339(self, out: &mut String) {
+        let _ = write!(out, "{:.3}", self.timestamp()); // writing to a String cannot fail
     }
 
     /// The same to the second: `2026-11-22T22:30:00Z`.
@@ -132,7 +139,7 @@ mod tests {
     #[test]
     fn dates_are_printed_as_the_rfcs_say() {
         let at = WallTime(1_795_386_600_123);
-        assert_eq!(at.rfc5322(), "Sun, 22 Nov 2026 22:30:00 +0000");
+        assert_eq!(at.rfc5322().to_string(), "Sun, 22 Nov 2026 22:30:00 +0000");
         assert_eq!(at.rfc3339(), "2026-11-22T22:30:00.123Z");
         assert_eq!(at.rfc3339_seconds(), "2026-11-22T22:30:00Z");
     }
@@ -142,6 +149,6 @@ mod tests {
         assert_eq!(Monotonic(5).since(Monotonic(9)), Duration::ZERO);
         assert_eq!(Monotonic::FAR + Duration::from_secs(1), Monotonic::FAR);
         assert_eq!(WallTime(5) - Duration::from_secs(1), WallTime(0));
-        assert!(!WallTime(u64::MAX).rfc5322().is_empty());
+        assert!(!WallTime(u64::MAX).rfc5322().to_string().is_empty());
     }
 }

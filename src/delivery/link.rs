@@ -1,5 +1,6 @@
 //! A connection with its client machine: the bytes between the two.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
@@ -27,11 +28,45 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 const FAREWELL_BYTES_MAX: usize = 1024;
 
+/// Room that an idle connection keeps for commands.
+const OUT_BYTES_KEPT: usize = 512;
+
+thread_local! {
+    /// The shard's one buffer for replies: it is used between two awaits, never across one.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The buffer for replies on loan.
+#[derive(Debug)]
+struct Room(Vec<u8>);
+
+impl Room {
+    fn take() -> Room {
+        let mut room = ROOM.take();
+        room.resize(READ_BYTES, 0);
+        Room(room)
+    }
+}
+
+impl AsMut<[u8]> for Room {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        ROOM.set(std::mem::take(&mut self.0));
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Link {
     connection: Connection,
     client: Client,
+    /// Room for what is to be said, kept from one transaction to the next.
+    out: Vec<u8>,
     pub(super) key: Key,
     pub(super) opened: Monotonic,
 }
@@ -47,7 +82,7 @@ pub(super) enum Pause {
 impl Link {
     /// On the heap: it moves between attempts and the pool.
     pub(super) fn new(connection: Connection, client: Client, key: Key, opened: Monotonic) -> Box<Link> {
-        Box::new(Link { connection, client, key, opened })
+        Box::new(Link { connection, client, out: Vec::new(), key, opened })
     }
 
     /// Runs the dialogue that makes the connection ready, from `step` on.
@@ -93,7 +128,7 @@ impl Link {
         content: &mut C,
         timeouts: &Timeouts,
     ) -> Results {
-        let mut out = Vec::with_capacity(512);
+        let mut out = std::mem::take(&mut self.out);
         let ends_with_crlf = transaction.content.ends_with_crlf;
         let mut step = self.client.begin(transaction, &mut out);
         loop {
@@ -102,6 +137,9 @@ impl Link {
                 Step::Content(form) => self.send_content(form, content, ends_with_crlf, &mut out, timeouts).await,
                 Step::Finished(results) => {
                     // What is left to say (a dot for nobody) matters only to a connection that lives on.
+                    out.clear();
+                    out.shrink_to(OUT_BYTES_KEPT);
+                    self.out = out;
                     return results;
                 }
                 // The machine says these only outside of a transaction; whoever is open stays open.
@@ -126,9 +164,9 @@ impl Link {
 
     async fn hear(&mut self, timeout: Duration, out: &mut Vec<u8>) -> Step {
         self.connection.set_read_timeout(Some(timeout));
-        match self.connection.read_with(|| vec![0; READ_BYTES]).await {
+        match self.connection.read_with(Room::take).await {
             Ok((_, 0)) => self.client.lost(Lost::Closed),
-            Ok((buffer, count)) => self.client.received(buffer.get(..count).unwrap_or_default(), out),
+            Ok((room, count)) => self.client.received(room.0.get(..count).unwrap_or_default(), out),
             Err(error) => self.client.lost(lost(&error)),
         }
     }

@@ -42,6 +42,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use posthaste_rt::bridge::ControlHandle;
 use posthaste_rt::{clock, task, time};
+use smallvec::{SmallVec, smallvec};
 
 pub use content::{Content, ContentError, MemoryContent};
 pub use outcome::{RecipientOutcome, Report};
@@ -198,7 +199,11 @@ impl Delivery {
         let mut report = Report { has_idle: job.reuse, ..Report::default() };
         let mut open = Open::new(job.recipients);
         let mut offer = Offer::new(content);
-        match Box::pin(self.hosts_of(job)).await {
+        let hosts = match job.next_hop {
+            NextHop::Relay { route, .. } => Ok(smallvec![mx::Host::of(&route.address)]),
+            _ => Box::pin(self.hosts_of(job)).await,
+        };
+        match hosts {
             Err(outcome) => open.note_all(&outcome),
             Ok(hosts) => {
                 for host in hosts {
@@ -213,31 +218,29 @@ impl Delivery {
         report
     }
 
-    async fn hosts_of(&self, job: &Job<'_>) -> Result<Vec<mx::Host>, Outcome> {
+    async fn hosts_of(&self, job: &Job<'_>) -> Result<SmallVec<[mx::Host; 1]>, Outcome> {
         match job.next_hop {
             NextHop::Mx { route, domain, .. } => {
                 let mut random = self.fork_random();
-                mx::hosts(&self.0.resolver, domain, route, &job.settings.own, &mut random).await
+                mx::hosts(&self.0.resolver, domain, route, &job.settings.own, &mut random).await.map(SmallVec::from_vec)
             }
-            NextHop::Relay { route, .. } => Ok(vec![mx::Host::of(&route.address)]),
-            NextHop::Local { .. } => Ok(Vec::new()),
+            NextHop::Relay { route, .. } => Ok(smallvec![mx::Host::of(&route.address)]),
+            NextHop::Local { .. } => Ok(SmallVec::new()),
         }
     }
 
-    async fn addresses_of(&self, job: &Job<'_>, host: &mx::Host) -> Result<Vec<IpAddr>, Outcome> {
+    async fn addresses_of(&self, job: &Job<'_>, name: &str) -> Result<SmallVec<[IpAddr; 1]>, Outcome> {
         let (lookup, max) = match job.next_hop {
             NextHop::Mx { route, .. } => (route.ip_lookup, route.multihomed_max),
             NextHop::Relay { route, .. } => (route.ip_lookup, RELAY_ADDRESSES_MAX),
-            NextHop::Local { .. } => return Ok(Vec::new()),
+            NextHop::Local { .. } => return Ok(SmallVec::new()),
         };
         let mut random = self.fork_random();
-        match host {
-            mx::Host::Address(ip) => Ok(vec![*ip]),
-            mx::Host::Name(name) => match mx::localhost(name, lookup) {
-                Some(addresses) => Ok(addresses),
-                None => mx::addresses(&self.0.resolver, name, lookup, max, &mut random).await,
-            },
-        }
+        let addresses = match mx::localhost(name, lookup) {
+            Some(addresses) => addresses,
+            None => mx::addresses(&self.0.resolver, name, lookup, max, &mut random).await?,
+        };
+        Ok(SmallVec::from_vec(addresses))
     }
 
     async fn try_host<C: Content>(
@@ -248,7 +251,11 @@ impl Delivery {
         open: &mut Open,
         report: &mut Report,
     ) {
-        let addresses = match Box::pin(self.addresses_of(job, host)).await {
+        let found = match host {
+            mx::Host::Address(ip) => Ok(smallvec![*ip]),
+            mx::Host::Name(name) => Box::pin(self.addresses_of(job, name)).await,
+        };
+        let addresses = match found {
             Ok(addresses) => addresses,
             Err(outcome) => return open.note_all(&outcome),
         };

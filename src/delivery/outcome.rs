@@ -1,5 +1,7 @@
 //! Outcomes over several hosts: each recipient ends with exactly one.
 
+use smallvec::SmallVec;
+
 use crate::base::RecipientIndex;
 use crate::mail::Outcome;
 use crate::smtp::client::Owed;
@@ -30,6 +32,9 @@ pub struct Report {
     pub unknown: u32,
 }
 
+/// Some of the recipients of an attempt.
+pub(super) type Indices = SmallVec<[RecipientIndex; 4]>;
+
 /// Recipients without a final outcome, each with the best that a host has said of it so far.
 #[derive(Debug, Default)]
 pub(super) struct Open {
@@ -46,7 +51,7 @@ impl Open {
     }
 
     /// Who is still to be tried.
-    pub(super) fn indices(&self) -> Vec<RecipientIndex> {
+    pub(super) fn indices(&self) -> Indices {
         self.recipients.iter().map(|(r, _)| *r).collect()
     }
 

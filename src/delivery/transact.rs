@@ -11,7 +11,7 @@ use super::convert::{self, Offer};
 use super::link::Link;
 use super::local::accounts;
 use super::maildir::{Target, Writer};
-use super::outcome::{Open, RecipientOutcome, Report};
+use super::outcome::{Indices, Open, RecipientOutcome, Report};
 use super::settings::LocalRoute;
 use super::{Delivery, Inner, Job};
 use crate::base::{RecipientIndex, WallTime};
@@ -83,10 +83,10 @@ async fn one<C: Content>(
 }
 
 /// Books what a transaction came to; gives back those that go in another one here.
-fn settle(results: Results, open: &mut Open, report: &mut Report) -> Vec<RecipientIndex> {
+fn settle(results: Results, open: &mut Open, report: &mut Report) -> Indices {
     report.unknown += u32::from(results.is_unknown);
     report.recipients_max = results.recipients_max.or(report.recipients_max);
-    let mut left = Vec::new();
+    let mut left = Indices::new();
     for result in results.recipients {
         let recipient = result.recipient;
         match result.progress {

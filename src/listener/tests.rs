@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +70,7 @@ impl Bulk for FakeBulk {
 impl Services for Fake {
     type Permit = Held;
     type Bulk = FakeBulk;
+    type Commit = Pin<Box<dyn Future<Output = Result<(), CommitError>>>>;
 
     fn new_id(&self) -> MessageId {
         assert!(!self.panics.get(), "a fault of ours");
@@ -76,15 +78,15 @@ impl Services for Fake {
         MessageId { stream: StreamId(0), start: 1, sequence: self.ids.get() }
     }
 
-    fn commit(&self, message: Rc<Message>, _: Durability) -> impl Future<Output = Result<(), CommitError>> + 'static {
+    fn commit(&self, message: Rc<Message>, _: Durability) -> Self::Commit {
         self.messages.borrow_mut().push(message);
         let (hold, release, refuse) = (self.hold.get(), self.release.clone(), self.refuse.get());
-        async move {
+        Box::pin(async move {
             if hold {
                 release.thrown().await;
             }
             refuse.map_or(Ok(()), Err)
-        }
+        })
     }
 
     fn bulk(&self) -> FakeBulk {

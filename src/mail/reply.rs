@@ -1,8 +1,10 @@
 //! SMTP replies (RFC 5321 §4.2) and enhanced status codes (RFC 3463).
 
-use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
+
+use compact_str::CompactString;
 
 use crate::base::limits::REPLY_LINE_BYTES_MAX;
 
@@ -58,7 +60,59 @@ impl FromStr for EnhancedStatus {
 }
 
 /// The text of a reply: one or more lines joined by `\n`, without codes and line ends.
-pub type Text = Cow<'static, str>;
+///
+/// Words of ours are lent, short ones of others are kept in place: neither allocates, not when it is cloned either.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Text(CompactString);
+
+impl Deref for Text {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&'static str> for Text {
+    fn from(text: &'static str) -> Text {
+        Text(CompactString::const_new(text))
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Text {
+        Text(text.into())
+    }
+}
+
+impl From<CompactString> for Text {
+    fn from(text: CompactString) -> Text {
+        Text(text)
+    }
+}
+
+impl PartialEq<&str> for Text {
+    fn eq(&self, other: &&str) -> bool {
+        *self.0 == **other
+    }
+}
+
+impl PartialEq<str> for Text {
+    fn eq(&self, other: &str) -> bool {
+        *self.0 == *other
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
 
 /// What a peer is told, or told us: a value, never an error.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -121,7 +121,8 @@ impl Stamp {
     fn set(&mut self, now: WallTime) {
         if now != self.at {
             self.at = now;
-            self.text = now.rfc3339();
+            self.text.clear();
+            now.write_rfc3339(&mut self.text);
         }
     }
 }
@@ -168,19 +169,37 @@ impl Line<'_> {
     /// A text value.
     pub fn text(&mut self, key: &'static str, value: &str) -> &mut Self {
         self.key(key);
-        let plain = value.bytes().all(|b| matches!(b, 0x21..=0x7e) && b != b'"' && b != b'\\' && b != b'=');
-        if self.format == Format::Text && plain && !value.is_empty() {
+        self.value(value);
+        self
+    }
+
+    fn value(&mut self, value: &str) {
+        if self.format == Format::Text && value.bytes().all(is_plain) && !value.is_empty() {
             self.out.extend_from_slice(value.as_bytes());
         } else {
             push_quoted(self.out, value);
         }
-        self
     }
 
     /// A value by its `Display`.
     pub fn show(&mut self, key: &'static str, value: impl Display) -> &mut Self {
-        // A short text on the stack would do for most, but a String is cheap beside the rest.
-        self.text(key, &value.to_string())
+        self.key(key);
+        let is_json = self.format == Format::Json;
+        if is_json {
+            self.out.push(b'"');
+        }
+        let start = self.out.len();
+        let _ = write!(self.out, "{value}"); // writing to a Vec cannot fail
+        let is_plain = self.out[start..].iter().all(|&b| is_plain(b) || is_json && matches!(b, b' ' | b'='));
+        if is_json && is_plain {
+            self.out.push(b'"');
+        } else if !is_plain || self.out.len() == start {
+            // Seldom: it is written once more, escaped.
+            let raw = self.out.split_off(start);
+            self.out.truncate(start - usize::from(is_json));
+            self.value(&String::from_utf8_lossy(&raw));
+        }
+        self
     }
 
     /// A number.
@@ -189,6 +208,11 @@ impl Line<'_> {
         self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
         self
     }
+}
+
+/// It needs no quotes in a line of text, and no escape in JSON.
+fn is_plain(b: u8) -> bool {
+    matches!(b, 0x21..=0x7e) && !matches!(b, b'"' | b'\\' | b'=')
 }
 
 /// JSON string escapes, and every control, format and line separator character escaped too, so that
@@ -237,6 +261,15 @@ mod tests {
         String::from_utf8(take().unwrap_or_default()).expect("escaped text is UTF-8")
     }
 
+    fn shown(format: Format, value: &str) -> String {
+        configure(format, Level::Info, 3);
+        let _ = take();
+        event(WallTime(0), Level::Info, Event::TxAccepted, |line| {
+            line.show("from", value).number("size", 7);
+        });
+        String::from_utf8(take().unwrap_or_default()).expect("escaped text is UTF-8")
+    }
+
     #[test]
     fn text_and_json() {
         assert_eq!(line(Format::Text, "a@b"), "1970-01-01T00:00:00.000Z info  tx.accepted shard=3 from=a@b size=7\n");
@@ -275,6 +308,9 @@ mod tests {
         #[test]
         fn one_event_is_one_valid_json_line(value in "(.|\n|\r|\u{2028}){0,60}") {
             let text = line(Format::Json, &value);
+            for format in [Format::Json, Format::Text] {
+                prop_assert_eq!(shown(format, &value), line(format, &value), "however it is given");
+            }
             prop_assert_eq!(text.lines().count(), 1);
             let parsed: serde_json::Value = serde_json::from_str(&text).expect("valid JSON");
             prop_assert_eq!(parsed["from"].as_str(), Some(value.as_str()));

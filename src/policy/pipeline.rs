@@ -199,6 +199,7 @@ pub fn judge(site: &Site<'_>, subject: &Subject<'_>, found: &mut Found) -> Judge
             Finding::Sender(path) => ruling.answer.reverse_path = Some(path),
             Finding::Recipient(path) => ruling.answer.forward_path = Some(path),
             Finding::Take(asks) => ruling.asks.extend(asks),
+            Finding::Trace(field) if ruling.trace.is_empty() => ruling.trace = field,
             Finding::Trace(field) => ruling.trace.extend(field),
             Finding::Edit(edits) => ruling.edits.extend(edits),
             Finding::Wait(question) => {

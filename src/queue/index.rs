@@ -1,7 +1,7 @@
 //! The index itself: messages, their groups, and the moves between states.
 
 use std::collections::BTreeSet;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -223,7 +223,15 @@ impl<C: Clone, P> Queue<C, P> {
     }
 
     pub(super) fn sender_hash(&self, reverse_path: &str) -> u32 {
-        self.hasher.hash_one(reverse_path.to_ascii_lowercase()) as u32
+        let mut hash = self.hasher.build_hasher();
+        for piece in reverse_path.as_bytes().chunks(64) {
+            let mut lower = [0; 64];
+            let lower = &mut lower[..piece.len()];
+            lower.copy_from_slice(piece);
+            lower.make_ascii_lowercase();
+            hash.write(lower);
+        }
+        hash.finish() as u32
     }
 
     /// Puts a group that nobody has in a list where it belongs: held, waiting for `due`, or due.

@@ -1,5 +1,7 @@
 //! Which recipients of a message: sorted indices in 16 bytes for the common shapes.
 
+use smallvec::SmallVec;
+
 use crate::base::RecipientIndex;
 
 /// A set of recipients of one message, never empty where the queue holds one.
@@ -72,13 +74,13 @@ impl RecipientSet {
 
     /// Those that are not in `other`.
     pub fn without(&self, other: &RecipientSet) -> RecipientSet {
-        let left: Vec<u32> = self.iter().filter(|&r| !other.contains(r)).map(|r| r.0).collect();
+        let left: SmallVec<[u32; 8]> = self.iter().filter(|&r| !other.contains(r)).map(|r| r.0).collect();
         RecipientSet::from_sorted(&left)
     }
 
     /// Those that are in both.
     pub fn common(&self, other: &RecipientSet) -> RecipientSet {
-        let both: Vec<u32> = self.iter().filter(|&r| other.contains(r)).map(|r| r.0).collect();
+        let both: SmallVec<[u32; 8]> = self.iter().filter(|&r| other.contains(r)).map(|r| r.0).collect();
         RecipientSet::from_sorted(&both)
     }
 
@@ -99,7 +101,7 @@ impl RecipientSet {
 
 impl FromIterator<RecipientIndex> for RecipientSet {
     fn from_iter<I: IntoIterator<Item = RecipientIndex>>(indices: I) -> Self {
-        let mut sorted: smallvec::SmallVec<[u32; 8]> = indices.into_iter().map(|r| r.0).collect();
+        let mut sorted: SmallVec<[u32; 8]> = indices.into_iter().map(|r| r.0).collect();
         sorted.sort_unstable();
         sorted.dedup();
         RecipientSet::from_sorted(&sorted)

@@ -77,7 +77,7 @@ impl Notice {
 }
 
 /// Success reports that nobody after us will make, by recipient.
-pub type OwedReports = Vec<(RecipientIndex, Owed)>;
+pub type OwedReports = SmallVec<[(RecipientIndex, Owed); 1]>;
 
 /// What has to be written before the index changes: all of it, and the DSN it causes, in one frame.
 #[derive(Debug)]
@@ -86,9 +86,9 @@ pub struct Completion {
     /// The message.
     pub message: MessageId,
     /// The new states.
-    pub records: Vec<StatusRecord>,
+    pub records: SmallVec<[StatusRecord; 1]>,
     /// What may have to be reported.
-    pub notices: Vec<Notice>,
+    pub notices: SmallVec<[Notice; 1]>,
     /// Success reports that are owed, by whoever made the attempt; they stay with it until it is written.
     pub owed: OwedReports,
     parts: SmallVec<[Part; 2]>,
@@ -110,8 +110,8 @@ impl Completion {
     fn new(message: MessageId) -> Completion {
         Completion {
             message,
-            records: Vec::new(),
-            notices: Vec::new(),
+            records: SmallVec::new(),
+            notices: SmallVec::new(),
             owed: OwedReports::new(),
             parts: SmallVec::new(),
         }

@@ -9,10 +9,8 @@ use crate::base::{MessageId, Monotonic, Reservation};
 use crate::smtp::server::Ticket;
 use crate::spool::CommitError;
 
-type Committing = Pin<Box<dyn Future<Output = Result<(), CommitError>>>>;
-
 /// One message that is being committed.
-pub(super) struct Commit {
+pub(super) struct Commit<F> {
     pub ticket: Ticket,
     pub id: MessageId,
     pub since: Monotonic,
@@ -20,15 +18,20 @@ pub(super) struct Commit {
     pub size_bytes: u64,
     /// Its content counts in the budget until it is stable.
     pub _held: Reservation,
-    future: Committing,
+    future: F,
     result: Option<Result<(), CommitError>>,
 }
 
 /// The commits of one session.
-#[derive(Default)]
-pub(super) struct Commits(VecDeque<Commit>);
+pub(super) struct Commits<F>(VecDeque<Commit<F>>);
 
-impl Commits {
+impl<F> Default for Commits<F> {
+    fn default() -> Self {
+        Commits(VecDeque::new())
+    }
+}
+
+impl<F: Future<Output = Result<(), CommitError>> + Unpin> Commits<F> {
     #[expect(clippy::too_many_arguments, reason = "one value per field of what is remembered")]
     pub fn push(
         &mut self,
@@ -38,9 +41,8 @@ impl Commits {
         recipients: usize,
         size_bytes: u64,
         held: Reservation,
-        future: impl Future<Output = Result<(), CommitError>> + 'static,
+        future: F,
     ) {
-        let future = Box::pin(future);
         self.0.push_back(Commit { ticket, id, since, recipients, size_bytes, _held: held, future, result: None });
     }
 
@@ -54,7 +56,7 @@ impl Commits {
 
     /// Waits for the oldest. The others go on by themselves: a record is the writer's. Nothing is lost when
     /// this wait is dropped.
-    pub async fn next(&mut self) -> Option<(Commit, Result<(), CommitError>)> {
+    pub async fn next(&mut self) -> Option<(Commit<F>, Result<(), CommitError>)> {
         if self.0.is_empty() {
             return None;
         }
@@ -65,7 +67,7 @@ impl Commits {
     /// Whether the oldest has ended; it is left for [`Commits::next`].
     pub fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(commit) = self.0.front_mut().filter(|commit| commit.result.is_none()) {
-            commit.result = Some(ready!(commit.future.as_mut().poll(cx)));
+            commit.result = Some(ready!(Pin::new(&mut commit.future).poll(cx)));
         }
         Poll::Ready(())
     }
@@ -73,7 +75,7 @@ impl Commits {
     fn poll_front(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CommitError>> {
         match self.0.front_mut() {
             Some(Commit { result: Some(result), .. }) => Poll::Ready(*result),
-            Some(commit) => commit.future.as_mut().poll(cx),
+            Some(commit) => Pin::new(&mut commit.future).poll(cx),
             None => Poll::Ready(Err(CommitError::Closing)),
         }
     }

@@ -62,7 +62,7 @@ pub(super) struct Session<S: Services> {
     pub profile: Rc<Profile>,
     pub bounds: Rc<Bounds>,
     pub pace: Pace,
-    pub commits: Commits,
+    pub commits: Commits<S::Commit>,
     /// Octets of the budget that this session's buffer holds.
     pub held: Reservation,
     /// The client sends on without waiting for the reply to its message.
@@ -226,7 +226,7 @@ impl<S: Services> Session<S> {
         }
     }
 
-    pub fn settled(&mut self, commit: &Commit, result: Result<(), CommitError>) {
+    pub fn settled(&mut self, commit: &Commit<S::Commit>, result: Result<(), CommitError>) {
         match result {
             Ok(()) => {
                 count(Counter::MessagesAccepted);
@@ -242,7 +242,7 @@ impl<S: Services> Session<S> {
         }
     }
 
-    fn log_accepted(&self, commit: &Commit) {
+    fn log_accepted(&self, commit: &Commit<S::Commit>) {
         let client = self.server.client();
         event(wall(), Level::Info, Event::TxAccepted, |line| {
             line.show("id", commit.id)

@@ -32,15 +32,13 @@ pub trait Services: 'static {
     type Permit: 'static;
     /// A writer for bodies beyond the small bound.
     type Bulk: Bulk;
+    /// A commit under way.
+    type Commit: Future<Output = Result<(), CommitError>> + Unpin + 'static;
 
     /// An id for new mail.
     fn new_id(&self) -> MessageId;
     /// Commits a message. It is the writer's from this call on, whatever becomes of the future.
-    fn commit(
-        &self,
-        message: Rc<Message>,
-        durability: Durability,
-    ) -> impl Future<Output = Result<(), CommitError>> + 'static;
+    fn commit(&self, message: Rc<Message>, durability: Durability) -> Self::Commit;
     /// A new writer for a body.
     fn bulk(&self) -> Self::Bulk;
     /// Whether mail is taken.

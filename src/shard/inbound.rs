@@ -1,7 +1,7 @@
 //! What this shard's sessions are served with: ids and commits, bulk storage, limits, names.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::expr::{Answer, QueryKind, Question};
 use crate::limits::{Ask, Permit, Request, Ticket, Verdict};
 use crate::observe::{self, Counter};
 use crate::session::{Bulk, Services};
-use crate::spool::{BulkWriter, CommitError, Disk, Durability, Extents, Health, Message, Record};
+use crate::spool::{BulkWriter, CommitError, Committing, Disk, Durability, Extents, Health, Message, Record};
 
 /// How long a session waits for a limit's owner before it counts as refused: other shards answer in microseconds.
 const OWNER_WITHIN: Duration = Duration::from_secs(5);
@@ -55,16 +55,13 @@ impl Bulk for SpoolBulk {
 impl Services for Front {
     type Permit = Held;
     type Bulk = SpoolBulk;
+    type Commit = Committing;
 
     fn new_id(&self) -> MessageId {
         self.0.spool.new_id()
     }
 
-    fn commit(
-        &self,
-        message: Rc<Message>,
-        durability: Durability,
-    ) -> impl Future<Output = Result<(), CommitError>> + 'static {
+    fn commit(&self, message: Rc<Message>, durability: Durability) -> Committing {
         self.0.spool.commit(vec![Record::Message(message)], durability)
     }
 

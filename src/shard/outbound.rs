@@ -193,7 +193,11 @@ pub async fn attempted_here(shard: Rc<Shard>, attempt: Attempt<Rc<Message>>, mes
         Ok(done) => done,
         Err(_) => {
             observe::count(Counter::AttemptPanics);
-            (None, Report { outcomes: Vec::new(), connection: Connection::Closed, recipients_max: None }, Vec::new())
+            (
+                None,
+                Report { outcomes: Vec::new(), connection: Connection::Closed, recipients_max: None },
+                OwedReports::new(),
+            )
         }
     };
     ended(shard, id, message.or(attempt.content), report, owed).await;
@@ -224,12 +228,12 @@ async fn deliver(shard: &Rc<Shard>, attempt: &Attempt<Rc<Message>>) -> Done {
             Ok(stored) => stored.message,
             Err(error) => {
                 shard.unreadable(attempt.message, &error);
-                return (None, nothing(), Vec::new());
+                return (None, nothing(), OwedReports::new());
             }
         },
     };
     let way = shard.ways.borrow().find(&attempt.lane.key);
-    let Some(way) = way else { return (Some(message), nothing(), Vec::new()) };
+    let Some(way) = way else { return (Some(message), nothing(), OwedReports::new()) };
     let recipients: smallvec::SmallVec<[RecipientIndex; 4]> = attempt.recipients.iter().collect();
     let delivered = match &message.body {
         Body::Memory(pieces) => {

@@ -5,6 +5,7 @@
 //! notification. What follows the reply is counted out for the caller: octets behind the 220 to
 //! STARTTLS, or behind a reply when no command is outstanding, are an injection or a peer out of step.
 
+use compact_str::CompactString;
 use memchr::memchr;
 
 use crate::base::limits::{REPLY_LINE_BYTES_MAX, REPLY_LINES_MAX};
@@ -53,7 +54,7 @@ pub struct ReplyParser {
     code: u16,
     status: Option<EnhancedStatus>,
     lines: usize,
-    text: String,
+    text: CompactString,
 }
 
 impl ReplyParser {

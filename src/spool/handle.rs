@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,7 +18,7 @@ use super::facts::Key;
 use super::feed::Feed;
 use super::message::{Body, Message, Record, Recovered, Stored};
 use super::open::{Old, Opened, open};
-use super::pending::{Submitted, Waiter};
+use super::pending::{Committing, Submitted, Waiter};
 use super::read::{Span, footer, gather};
 use super::recover::Merge;
 use super::segment::SegmentKind;
@@ -213,18 +212,8 @@ impl<S: Storage> Spool<S> {
     /// Commits records together or not at all. They are the writer's from this call on, whatever becomes of
     /// the future. Records that hold a status, a hold, a release or a fact are never refused for lack of space or a
     /// failing disk: the answer waits until they are written.
-    pub fn commit(
-        &self,
-        records: Vec<Record>,
-        durability: Durability,
-    ) -> impl Future<Output = Result<(), CommitError>> + use<S> {
-        let submitted = self.inner.submit(records, durability);
-        async move {
-            match submitted? {
-                Some(waiter) => waiter.wait().await,
-                None => Ok(()),
-            }
-        }
+    pub fn commit(&self, records: Vec<Record>, durability: Durability) -> Committing {
+        Committing::new(self.inner.submit(records, durability))
     }
 
     /// A writer for a body beyond the small bound, in the stream that takes mail.

@@ -62,6 +62,7 @@ pub use error::{CommitError, Damage, DamageKind, Health, OpenError, ReadError};
 pub use feed::Feed;
 pub use handle::{Recovery, RecoveryEvent, Spool, Statistics};
 pub use message::{Body, Extent, Extents, Message, Record, Recovered, RecoveredRecipient, Stored};
+pub use pending::Committing;
 pub use settings::{Durability, Settings, Shipper};
 pub use ship::{Chunk, Event};
 pub use stream::Observer;

@@ -1,6 +1,8 @@
 //! What waits to be written, and what the writer says about it: the values between [`super::log`] and its driver.
 
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use compact_str::CompactString;
 
@@ -45,6 +47,28 @@ pub enum Submitted {
 
 /// Who waits for a commit.
 pub type Waiter = Rc<Answer<Result<(), CommitError>>>;
+
+/// A commit under way. The records are the writer's: dropping this withdraws nothing.
+#[derive(Debug)]
+pub struct Committing(Result<Option<Waiter>, CommitError>);
+
+impl Committing {
+    pub(super) fn new(submitted: Result<Option<Waiter>, CommitError>) -> Committing {
+        Committing(submitted)
+    }
+}
+
+impl Future for Committing {
+    type Output = Result<(), CommitError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &self.0 {
+            Ok(Some(waiter)) => waiter.poll(cx),
+            Ok(None) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(*error)),
+        }
+    }
+}
 
 /// What happens to a frame when it cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// One answer for one waiter, who may be gone.
 pub struct Answer<T> {
@@ -39,14 +39,18 @@ impl<T> Answer<T> {
 
     /// Waits for it.
     pub async fn wait(&self) -> T {
-        poll_fn(|cx| match self.value.take() {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// [`Answer::wait`] for hand-written futures.
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<T> {
+        match self.value.take() {
             Some(value) => Poll::Ready(value),
             None => {
                 self.waker.set(Some(cx.waker().clone()));
                 Poll::Pending
             }
-        })
-        .await
+        }
     }
 }
 

@@ -346,7 +346,7 @@ fn answer(question: Question<'_>) -> Answer {
                 deliver_by_max: Some(Duration::from_secs(100)),
                 ..Extensions::default()
             };
-            Answer { offers: Some(Box::new(Offers { hostname: "mx.test".into(), extensions })), ..Answer::accept() }
+            Answer { offers: Some(Rc::new(Offers { hostname: "mx.test".into(), extensions })), ..Answer::accept() }
         }
         Question::Rcpt(_, rcpt) if rcpt.path.as_str().starts_with("no") => {
             Answer::refuse(Reply::new(550, (5, 1, 1), "Mailbox does not exist."))

@@ -464,7 +464,7 @@ impl Node {
             Some(message) => message.clone(),
             None => match self.spool.read(attempt.message).await {
                 Ok(stored) => stored.message,
-                Err(_) => return (None, nothing(attempt.reuse), Vec::new()),
+                Err(_) => return (None, nothing(attempt.reuse), OwedReports::new()),
             },
         };
         let recipients: Vec<RecipientIndex> = attempt.recipients.iter().collect();
@@ -483,7 +483,7 @@ impl Node {
                     Ok(link) => link,
                     Err(outcome) => {
                         let outcomes = recipients.iter().map(|r| (*r, outcome.clone())).collect();
-                        return (Some(message), Report { outcomes, ..nothing(false) }, Vec::new());
+                        return (Some(message), Report { outcomes, ..nothing(false) }, OwedReports::new());
                     }
                 },
             };

@@ -27,7 +27,6 @@ mod lines;
 mod tests;
 mod walk;
 
-use std::borrow::Cow;
 use std::rc::Rc;
 
 use encode::{Action, Encoder, Filler};
@@ -63,7 +62,7 @@ pub enum Refusal {
 impl Refusal {
     /// What the sender is told. `why` are the words for what the next hop does not take.
     pub fn reply(self, why: &str) -> Reply {
-        Reply::new(554, (5, 6, 3), Cow::Owned(format!("{why}, and the message is not converted: {self}")))
+        Reply::new(554, (5, 6, 3), format!("{why}, and the message is not converted: {self}"))
     }
 }
 

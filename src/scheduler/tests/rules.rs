@@ -169,14 +169,14 @@ fn what_is_not_recorded_is_not_tried_again_and_is_written_first() {
     one.route("a.test", Vec::new());
     let attempt = one.attempt().expect("ready");
     let mut completion = one.end(&attempt, &deferred(Scope::Recipient));
-    completion.owed = vec![(RecipientIndex(0), Owed::Relayed)];
+    completion.owed = smallvec::smallvec![(RecipientIndex(0), Owed::Relayed)];
     one.scheduler.not_applied(completion);
     one.pass(S(600));
     assert!(one.scheduler.next_due(one.now).is_none() && one.attempt().is_none());
     assert!(matches!(only_wait(&one, id), Waits::Recording { .. }));
     let completion = one.scheduler.unrecorded().expect("kept");
     assert_eq!(completion.records.len(), 1);
-    assert_eq!(completion.owed, [(RecipientIndex(0), Owed::Relayed)], "what is owed is owed still");
+    assert_eq!(completion.owed[..], [(RecipientIndex(0), Owed::Relayed)], "what is owed is owed still");
     one.scheduler.applied(completion, one.now);
     assert!(one.scheduler.unrecorded().is_none());
     one.route("a.test", Vec::new());

@@ -2,11 +2,9 @@
 //!
 //! Decided by the recorded [`ContentFacts`] and the peer's extensions alone; the content is not looked at.
 
-use std::borrow::Cow;
-
 use super::commands::Said;
 use crate::base::{RecipientIndex, WallTime};
-use crate::mail::{BodyType, ContentFacts, DeliverByMode, Envelope, Recipient, Reply};
+use crate::mail::{BodyType, ContentFacts, DeliverByMode, Envelope, Recipient, Reply, Text};
 use crate::smtp::extensions::PeerExtensions;
 
 /// One message for one peer.
@@ -74,7 +72,7 @@ pub(super) fn plan(tx: &Transaction<'_>, peer: &PeerExtensions, is_secure: bool)
     Ok(Plan { transfer, said })
 }
 
-fn refusal(code: u16, status: (u8, u16, u16), text: impl Into<Cow<'static, str>>) -> Reply {
+fn refusal(code: u16, status: (u8, u16, u16), text: impl Into<Text>) -> Reply {
     Reply::new(code, status, text)
 }
 

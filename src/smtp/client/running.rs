@@ -198,17 +198,18 @@ impl Running {
 
     fn write_commands(&mut self, tx: &Transaction<'_>, plan: &Plan, reset: bool, out: &mut Vec<u8>) {
         let mut held = Vec::new();
-        let target = if self.pipelined { &mut *out } else { &mut held };
+        let one_by_one = !self.pipelined;
+        let target = if one_by_one { &mut held } else { &mut *out };
         let mut ends = Vec::new();
         if reset {
             target.extend_from_slice(b"RSET\r\n");
-            ends.push(target.len());
+            ends.extend(one_by_one.then_some(target.len()));
         }
         commands::mail(target, &tx.envelope.reverse_path, &tx.envelope.mail, &plan.said);
-        ends.push(target.len());
+        ends.extend(one_by_one.then_some(target.len()));
         for (_, recipient) in tx.recipients().take(self.admitted) {
             commands::rcpt(target, recipient, &plan.said);
-            ends.push(target.len());
+            ends.extend(one_by_one.then_some(target.len()));
         }
         if self.pipelined {
             match plan.transfer {

@@ -217,16 +217,14 @@ impl Dialogue {
         self.state = match (open, answer.verdict.clone()) {
             (Open::Connect, Verdict::Refuse(reply)) => self.last_word(reply),
             (open, Verdict::Close(reply)) => self.closed_at(open, &state, reply),
-            (Open::Connect, _) => {
-                self.say(state, Reply::plain(220, answer.text.unwrap_or(std::borrow::Cow::Borrowed("ESMTP"))))
-            }
+            (Open::Connect, _) => self.say(state, Reply::plain(220, answer.text.unwrap_or("ESMTP".into()))),
             (Open::Ehlo { hello, name }, verdict) => self.greeted(state, hello, name, verdict, answer, now),
             (Open::Mail(transaction), verdict) => self.mail_answered(state, transaction, verdict, answer),
             (Open::Rcpt(recipient), verdict) => self.rcpt_answered(state, *recipient, verdict, answer),
             (Open::Data(intent), verdict) => self.data_answered(state, intent, verdict),
             (Open::Content, verdict) => self.content_answered(state, verdict, answer.refused),
             (Open::Vrfy(_) | Open::Expn(_), verdict) => {
-                let text = answer.text.unwrap_or(std::borrow::Cow::Borrowed("OK"));
+                let text = answer.text.unwrap_or("OK".into());
                 let reply = match verdict {
                     Verdict::Refuse(reply) | Verdict::Close(reply) => reply,
                     Verdict::Accept | Verdict::Discard => Reply::new(250, (2, 1, 5), text),

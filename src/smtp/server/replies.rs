@@ -49,19 +49,23 @@ impl Replies {
     pub fn hold(&mut self) -> Ticket {
         let ticket = Ticket(self.issued);
         self.issued += 1;
+        if self.held.capacity() == 0 {
+            self.held.reserve_exact(1); // most clients wait for their reply; the place is kept
+        }
         self.held.push_back(Held { ticket, is_known: false, text: Vec::new(), after: Vec::new() });
         ticket
     }
 
     /// Says what belongs at the place of `ticket`. A ticket that is not held (or known already) changes nothing.
     pub fn fill(&mut self, ticket: Ticket, replies: &[Reply]) {
-        let Some(held) = self.held.iter_mut().find(|held| held.ticket == ticket && !held.is_known) else { return };
-        held.is_known = true;
-        for reply in replies {
-            reply.write_to(&mut held.text);
-        }
-        self.held_bytes += held.text.len();
+        let Some(at) = self.held.iter().position(|held| held.ticket == ticket && !held.is_known) else { return };
         replies.iter().for_each(|reply| self.tally(reply));
+        let held = &mut self.held[at];
+        held.is_known = true;
+        // What is at the front goes out at once: it needs no place of its own.
+        let text = if at == 0 { &mut self.ready } else { &mut held.text };
+        replies.iter().for_each(|reply| reply.write_to(text));
+        self.held_bytes += held.text.len();
         while let Some(front) = self.held.front().filter(|front| front.is_known) {
             self.ready.extend_from_slice(&front.text);
             self.ready.extend_from_slice(&front.after);
@@ -113,7 +117,7 @@ impl Replies {
         if self.ready.is_empty() && self.ready.capacity() > KEPT_BYTES_MAX {
             self.ready = Vec::new();
         }
-        if self.held.is_empty() {
+        if self.held.is_empty() && self.held.capacity() > 1 {
             self.held = VecDeque::new();
         }
     }

@@ -15,6 +15,8 @@
 //! A transition consumes the old state. RSET, EHLO, STARTTLS and the end of a transaction drop the
 //! [`Transaction`]: there is no field that could be forgotten.
 
+use smallvec::SmallVec;
+
 use crate::mail::{Envelope, ForwardPath, MailParameters, Recipient, Reply, ReversePath};
 use crate::smtp::server::receiving::Receiving;
 
@@ -29,14 +31,14 @@ pub struct Transaction {
     /// RCPTs of this transaction that were refused.
     pub refused: u32,
     /// A hash of each recipient, to find the one that was said twice.
-    hashes: Vec<u32>,
+    hashes: SmallVec<[u32; 4]>,
 }
 
 impl Transaction {
     /// A transaction as MAIL opens it.
     pub fn new(reverse_path: ReversePath, mail: MailParameters) -> Transaction {
         let envelope = Envelope { reverse_path, mail, recipients: Vec::new() };
-        Transaction { envelope, answered: Vec::new(), refused: 0, hashes: Vec::new() }
+        Transaction { envelope, answered: Vec::new(), refused: 0, hashes: SmallVec::new() }
     }
 
     /// Adds a recipient unless it is there; the position it has.
