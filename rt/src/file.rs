@@ -8,14 +8,20 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use glommio::GlommioError;
 use glommio::io::{BufferedFile, OpenOptions, ReadResult};
 
-use crate::task;
+use crate::{clock, task, time};
 
-/// Bytes written per request while a file is filled with zeros.
-const ZERO_CHUNK_BYTES: usize = 1024 * 1024;
+/// Bytes written per request while a file is filled with zeros. The page cache takes the size of a write for the size
+/// of its pieces, and a piece costs with its length each time some of it is written and synced: 45 us against 28 per
+/// 4 KiB after filling by the MiB.
+const ZERO_CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes between syncs while a file is filled: what another file's sync waits for at most. With one sync at the
+/// end of 64 MiB the others' took 54 ms at the 99th percentile, with this 0.8 ms, on a disk that takes 0.15 ms alone.
+pub const ZERO_STRIDE_BYTES: u64 = 256 * 1024;
 
 /// What may be done with an opened file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,12 +66,13 @@ impl File {
         Ok(File { inner })
     }
 
-    /// Creates `path` (which must not exist), writes `size` zero bytes and syncs them. `progress`
-    /// is told the bytes written so far and answers whether to go on; where it says no, or on an
-    /// error, what is there remains and is the caller's to remove. The directory is not synced.
-    pub async fn create_zeroed(path: &Path, size: u64, mut progress: impl FnMut(u64) -> bool) -> io::Result<Self> {
+    /// Creates `path` (which must not exist), writes `size` zero bytes and syncs them, in strides of
+    /// [`ZERO_STRIDE_BYTES`], so that the disk does others' work between. `pace` is told how long a stride took and answers how
+    /// long to pause. On an error what is there remains and is the caller's to remove. The
+    /// directory is not synced, and the page cache holds nothing of the file afterwards.
+    pub async fn create_zeroed(path: &Path, size: u64, mut pace: impl FnMut(Duration) -> Duration) -> io::Result<Self> {
         let file = File::open(path, Access::CreateNew).await?;
-        match file.fill_with_zeros(size, &mut progress).await {
+        match file.fill_with_zeros(size, &mut pace).await {
             Ok(()) => Ok(file),
             Err(error) => {
                 let _ = file.close().await;
@@ -74,18 +81,23 @@ impl File {
         }
     }
 
-    async fn fill_with_zeros(&self, size: u64, progress: &mut impl FnMut(u64) -> bool) -> io::Result<()> {
+    async fn fill_with_zeros(&self, size: u64, pace: &mut impl FnMut(Duration) -> Duration) -> io::Result<()> {
         let mut done = 0;
         while done < size {
-            let chunk = usize::try_from(size - done).unwrap_or(ZERO_CHUNK_BYTES).min(ZERO_CHUNK_BYTES);
-            self.write_all_at(vec![0; chunk], done).await?;
-            done += chunk as u64;
-            if !progress(done) {
-                return Err(io::ErrorKind::Interrupted.into());
+            let (began, stride) = (clock::now(), (done + ZERO_STRIDE_BYTES).min(size));
+            while done < stride {
+                let chunk = usize::try_from(stride - done).unwrap_or(ZERO_CHUNK_BYTES).min(ZERO_CHUNK_BYTES);
+                self.write_all_at(vec![0; chunk], done).await?;
+                done += chunk as u64;
             }
-            task::yield_if_needed().await;
+            self.sync().await?;
+            let pause = pace(Duration::from_micros(clock::now().saturating_sub(began)));
+            match pause.is_zero() || done == size {
+                true => task::yield_if_needed().await,
+                false => time::sleep(pause).await,
+            }
         }
-        self.sync().await
+        self.forget_cache()
     }
 
     /// One write of `bytes` at `offset`; gives the count written, which may be short. The buffer

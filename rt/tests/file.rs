@@ -3,10 +3,11 @@
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_lite::future::poll_once;
-use posthaste_rt::file::{Access, File};
-use posthaste_rt::shard;
+use posthaste_rt::file::{Access, File, ZERO_STRIDE_BYTES};
+use posthaste_rt::{clock, shard};
 
 fn in_directory<F: Future<Output = ()> + 'static>(test: impl FnOnce(PathBuf) -> F + Send + 'static) {
     let directory = tempfile::tempdir().expect("a directory");
@@ -15,30 +16,24 @@ fn in_directory<F: Future<Output = ()> + 'static>(test: impl FnOnce(PathBuf) -> 
 }
 
 #[test]
-fn a_zeroed_file_has_its_size_and_tells_its_progress() {
+fn a_zeroed_file_is_made_in_strides_at_the_pace_it_is_told() {
     in_directory(|dir| async move {
         let path = dir.join("segment");
-        let mut told = Vec::new();
-        let progress = |done| {
-            told.push(done);
-            true
+        let (mut strides, began) = (0, clock::now());
+        let pace = |took: Duration| {
+            assert!(!took.is_zero(), "a stride takes time");
+            strides += 1;
+            Duration::from_millis(2)
         };
-        let file = File::create_zeroed(&path, (2 << 20) + 5, progress).await.expect("created");
-        assert_eq!(told, [1 << 20, 2 << 20, (2 << 20) + 5]);
-        assert_eq!(file.size().await.expect("asked"), (2 << 20) + 5);
-        let tail = file.read_at((2 << 20) + 1, 100).await.expect("read");
+        let file = File::create_zeroed(&path, 4 * ZERO_STRIDE_BYTES + 5, pace).await.expect("created");
+        assert_eq!(strides, 5);
+        assert!(clock::now() - began >= 4 * 2000, "it paused after each but the last");
+        assert_eq!(file.size().await.expect("asked"), 4 * ZERO_STRIDE_BYTES + 5);
+        let tail = file.read_at(4 * ZERO_STRIDE_BYTES + 1, 100).await.expect("read");
         assert_eq!(&*tail, [0; 4]);
         file.close().await.expect("closed");
-        let again = File::create_zeroed(&path, 10, |_| true).await.expect_err("exists");
+        let again = File::create_zeroed(&path, 10, |_| Duration::ZERO).await.expect_err("exists");
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
-    });
-}
-
-#[test]
-fn filling_stops_when_it_is_told_to() {
-    in_directory(|dir| async move {
-        let stopped = File::create_zeroed(&dir.join("segment"), 8 << 20, |done| done < 2 << 20).await;
-        assert_eq!(stopped.expect_err("stopped").kind(), io::ErrorKind::Interrupted);
     });
 }
 
@@ -75,7 +70,7 @@ fn errors_keep_their_number() {
 #[test]
 fn a_dropped_write_is_written_whole_or_not_at_all() {
     in_directory(|dir| async move {
-        let file = File::create_zeroed(&dir.join("segment"), 1 << 20, |_| true).await.expect("created");
+        let file = File::create_zeroed(&dir.join("segment"), 1 << 20, |_| Duration::ZERO).await.expect("created");
         for round in 1..=50u8 {
             {
                 let mut writing = Box::pin(file.write_at(vec![round; 65536], 0));
@@ -95,7 +90,7 @@ fn a_dropped_write_is_written_whole_or_not_at_all() {
 #[test]
 fn writes_of_one_file_may_be_under_way_together() {
     in_directory(|dir| async move {
-        let file = File::create_zeroed(&dir.join("segment"), 4 << 20, |_| true).await.expect("created");
+        let file = File::create_zeroed(&dir.join("segment"), 4 << 20, |_| Duration::ZERO).await.expect("created");
         let write = |n: u8| file.write_all_at(vec![n; 1 << 20], u64::from(n) << 20);
         let ((a, b), (c, d)) = futures_lite::future::zip(
             futures_lite::future::zip(write(0), write(1)),

@@ -43,6 +43,9 @@ pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The longest that a batch under load waits for more before it is written. With the sync before it and its own, a
 /// reply stays within two flushes and 2 ms.
 pub const GATHER_MAX: Duration = Duration::from_micros(1500);
+/// How long a batch without mail, of outcomes only, waits for company: nobody waits for its answer, and a crash in between repeats a delivery
+/// as it would a moment earlier.
+pub const GATHER_OUTCOMES: Duration = Duration::from_millis(4);
 /// Bytes of one frame, header included: one commit.
 pub const FRAME_BYTES_MAX: usize = BATCH_BYTES_MAX - BATCH_ALIGNMENT;
 /// Octets of a key of a stream fact.

@@ -40,7 +40,7 @@ names! {
         CommandsDeferred = "session_commands_deferred": "Commands answered 4yz.",
         SessionPanics = "session_panics": "Sessions ended by a panic of ours.",
         AttemptPanics = "delivery_panics": "Delivery attempts ended by a panic of ours.",
-        TaskPanics = "task_panics": "Tasks ended by a panic of ours.",
+        TaskPanics = "task_panics": "Panics caught, those of sessions and attempts included.",
         RecipientsAccepted = "session_recipients_accepted": "RCPT commands answered 250.",
         RecipientsRefused = "session_recipients_refused": "RCPT commands answered 4yz or 5yz.",
         MessagesAccepted = "session_messages_accepted": "Messages acknowledged with 250.",

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use posthaste_rt::sync::Switch;
-use posthaste_rt::time;
+use posthaste_rt::{task, time};
 
 use super::doors::{self, Doors};
 use super::message::Message;
@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs until the shard has stopped.
 pub async fn run(shard: Rc<Shard>, doors: Rc<Doors>, log: LogSender, stopped: Switch) {
-    let (seen, health) = (Cell::new(Statistics::default()), Cell::new(Health::Ready));
+    let (seen, health) = (Cell::default(), Cell::new(Health::Ready));
     while !stopped.is_thrown() {
         time::sleep(INTERVAL).await;
         flush(&log);
@@ -49,9 +49,11 @@ pub fn flush_all(sender: &LogSender) {
     flush(sender);
 }
 
-/// What the spool did since it was last asked.
-fn counts(shard: &Rc<Shard>, seen: &Cell<Statistics>) {
-    let (now, before) = (shard.spool.statistics(), seen.get());
+/// What the spool did since it was last asked, and the panics.
+fn counts(shard: &Rc<Shard>, seen: &Cell<(Statistics, u64)>) {
+    let (now, panics) = (shard.spool.statistics(), task::panics_caught());
+    let (before, panics_before) = seen.replace((now, panics));
+    observe::add(Counter::TaskPanics, panics.saturating_sub(panics_before));
     let pairs = [
         (Counter::SpoolBatches, now.batches, before.batches),
         (Counter::SpoolSyncs, now.syncs, before.syncs),
@@ -66,7 +68,6 @@ fn counts(shard: &Rc<Shard>, seen: &Cell<Statistics>) {
     for (counter, now, before) in pairs {
         observe::add(counter, now.saturating_sub(before));
     }
-    seen.set(now);
     if now.given_up > before.given_up {
         log::event(shard.now().wall, Level::Error, Event::EventsGap, |line| {
             line.number("segments", now.given_up - before.given_up);
@@ -81,7 +82,10 @@ fn gauges(shard: &Rc<Shard>) {
     observe::gauge_set(Gauge::QueueMessages, queue.len() as i64);
     observe::gauge_set(Gauge::QueueReady, queue.ready_count() as i64);
     observe::gauge_set(Gauge::LanesOpen, queue.lane_count() as i64);
-    observe::gauge_set(Gauge::SpoolSegments, shard.spool.statistics().segments as i64);
+    let spool = shard.spool.statistics();
+    observe::gauge_set(Gauge::SpoolSegments, (spool.segments - spool.ready) as i64);
+    observe::gauge_set(Gauge::SpoolSegmentsReady, spool.ready as i64);
+    observe::gauge_set(Gauge::SpoolBytesPending, spool.pending as i64);
     observe::gauge_set(Gauge::RecoveryPending, i64::from(!shard.spool.is_recovered()));
 }
 

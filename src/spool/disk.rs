@@ -32,8 +32,13 @@ impl Storage for Disk {
         Ok(directory::list(path).await?.into_iter().map(|entry| entry.name).collect())
     }
 
-    async fn create_zeroed(&self, path: &Path, size: u64) -> io::Result<DiskFile> {
-        File::create_zeroed(path, size, |_| true).await.map(|file| DiskFile(Rc::new(file)))
+    async fn create_zeroed(
+        &self,
+        path: &Path,
+        size: u64,
+        pace: impl FnMut(Duration) -> Duration,
+    ) -> io::Result<DiskFile> {
+        File::create_zeroed(path, size, pace).await.map(|file| DiskFile(Rc::new(file)))
     }
 
     async fn open(&self, path: &Path) -> io::Result<DiskFile> {

@@ -116,8 +116,12 @@ pub struct Statistics {
     pub given_up_bytes: u64,
     /// Undelivered messages on disk.
     pub messages: u64,
-    /// Segments in use and ready.
+    /// Log segments in use and ready.
     pub segments: u64,
+    /// Log segments that are ready.
+    pub ready: u64,
+    /// Bytes handed to the writer and not yet stable.
+    pub pending: u64,
 }
 
 /// The streams in a spool directory, and the directory of each.
@@ -292,6 +296,8 @@ impl<S: Storage> Spool<S> {
             sum.given_up_bytes += counts.given_up_bytes.get();
             sum.messages += log.index.len() as u64;
             sum.segments += (log.index.segments().len() + log.ready()) as u64;
+            sum.ready += log.ready() as u64;
+            sum.pending += log.pending_bytes();
         }
         sum
     }
@@ -358,7 +364,7 @@ impl<S: Storage> Inner<S> {
             Some(id) => self.get(id.stream).ok_or(CommitError::Invalid)?,
             None => self.accepting.clone(),
         };
-        let submitted = stream.log.borrow_mut().submit(records, durability)?;
+        let submitted = stream.log.borrow_mut().submit(records, durability, stream.storage.now())?;
         match submitted {
             Submitted::Waiting(waiter) => {
                 stream.work.ring();

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::base::MessageId;
 use crate::base::limits::{
@@ -63,6 +64,8 @@ pub struct Log {
     ready: VecDeque<u32>,
     first: VecDeque<Frame>,
     waiting: VecDeque<Frame>,
+    /// How many of these are mail.
+    waiting_mail: usize,
     waiting_bytes: u64,
     in_flight: Vec<Placed>,
     unsynced: Vec<Placed>,
@@ -89,6 +92,7 @@ impl Log {
             ready: VecDeque::new(),
             first: VecDeque::new(),
             waiting: VecDeque::new(),
+            waiting_mail: 0,
             waiting_bytes: 0,
             in_flight: Vec::new(),
             unsynced: Vec::new(),
@@ -136,6 +140,17 @@ impl Log {
     /// Ready segments.
     pub fn ready(&self) -> usize {
         self.ready.len()
+    }
+
+    /// The active segment is nearly used up, and no more than the reserve is ready to follow it.
+    pub fn wants_segment_soon(&self) -> bool {
+        let is_half_used = self.active.as_ref().is_none_or(|active| active.position > self.settings.segment_size / 2);
+        is_half_used && self.ready.len() <= self.settings.reserve
+    }
+
+    /// Bytes of the frames that wait to be written, and of those that are written and not yet stable.
+    pub fn pending_bytes(&self) -> u64 {
+        self.waiting_bytes + self.active.as_ref().map_or(0, |active| active.position - active.stable)
     }
 
     /// Messages that are in memory only.
@@ -200,7 +215,12 @@ impl Log {
     }
 
     /// Hands records to the writer, for good.
-    pub fn submit(&mut self, mut records: Vec<Record>, durability: Durability) -> Result<Submitted, CommitError> {
+    pub fn submit(
+        &mut self,
+        mut records: Vec<Record>,
+        durability: Durability,
+        now: Duration,
+    ) -> Result<Submitted, CommitError> {
         if self.is_retired {
             return Err(CommitError::Closing);
         }
@@ -234,7 +254,8 @@ impl Log {
         records.iter().take(told).for_each(|record| self.volatile.leave(record));
         let waiter = Rc::new(Answer::default());
         let class = if is_mail { Class::Mail } else { Class::Upkeep };
-        self.push(Frame { records, class, durability, bound, waiter: Some(waiter.clone()), is_copy: false, told });
+        let (answer, since) = (Some(waiter.clone()), Some(now));
+        self.push(Frame { records, class, durability, bound, waiter: answer, is_copy: false, told, since });
         Ok(Submitted::Waiting(waiter))
     }
 
@@ -248,7 +269,8 @@ impl Log {
         self.waiting_bytes += bound as u64;
         let (durability, told) = (Durability::Durable, records.len());
         let is_copy = matches!(class, Class::Copy { .. });
-        self.first.push_back(Frame { records, class, durability, bound, waiter: Some(waiter.clone()), is_copy, told });
+        let (answer, since) = (Some(waiter.clone()), None);
+        self.first.push_back(Frame { records, class, durability, bound, waiter: answer, is_copy, told, since });
         Some(waiter)
     }
 
@@ -259,6 +281,7 @@ impl Log {
 
     fn push(&mut self, frame: Frame) {
         self.waiting_bytes += frame.bound as u64;
+        self.waiting_mail += usize::from(frame.class == Class::Mail);
         self.waiting.push_back(frame);
     }
 
@@ -306,9 +329,14 @@ impl Log {
         self.batch(settled)
     }
 
-    /// Frames wait to be written.
-    pub fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    /// Mail waits to be written.
+    pub fn has_waiting_mail(&self) -> bool {
+        self.waiting_mail > 0
+    }
+
+    /// Outcomes wait to be written, and nothing else.
+    pub fn has_only_outcomes(&self) -> bool {
+        !self.waiting.is_empty() && self.waiting_mail == 0 && self.first.is_empty()
     }
 
     /// Frames of the batch that is being written.
@@ -388,7 +416,11 @@ impl Log {
     }
 
     fn pop_next(&mut self) -> Option<Frame> {
-        let frame = self.first.pop_front().or_else(|| self.waiting.pop_front())?;
+        let frame = self.first.pop_front().or_else(|| {
+            let frame = self.waiting.pop_front()?;
+            self.waiting_mail -= usize::from(frame.class == Class::Mail);
+            Some(frame)
+        })?;
         self.waiting_bytes -= frame.bound as u64;
         Some(frame)
     }
@@ -513,6 +545,7 @@ impl Log {
             segment.end = active.stable;
         }
         self.sick = Some(Sick { attempts: 1 });
+        self.waiting_mail = 0;
         let lost = std::mem::take(&mut self.unsynced).into_iter().chain(std::mem::take(&mut self.in_flight));
         let lost: Vec<Frame> = lost
             .map(|placed| {
@@ -614,7 +647,7 @@ mod tests {
         let settings = LogSettings { stream, start: 1, segment_size, reserve: 2, memory_budget, is_told: false };
         let mut log = Log::new(settings, Index::new(Rc::new(std::cell::RefCell::new(BulkTable::default()))));
         let fact = || Record::Fact { key: "cursor".into(), value: bytes::Bytes::from_static(b"1") };
-        log.submit(vec![fact()], Durability::Durable).expect("outcomes and facts are never refused");
+        log.submit(vec![fact()], Durability::Durable, Duration::ZERO).expect("outcomes and facts are never refused");
         log.submit_copy(vec![fact()], Class::Fact { key: "cursor".into(), from: 1 }).expect("taken");
         let mut settled = Settled::default();
         assert!(matches!(log.next(&mut settled), Step::Idle), "there is no segment");

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::base::StreamId;
 
@@ -118,6 +119,7 @@ pub(super) async fn open<S: Storage>(
         bulk_changed: Bell::default(),
         bulk_wanted: Cell::new(false),
         cadence: RefCell::default(),
+        batch_at: Cell::default(),
         bulk_ready: RefCell::new(bulk_ready),
         is_recovered: Cell::new(false),
         is_closing: Cell::new(false),
@@ -193,7 +195,7 @@ async fn count_start<S: Storage>(
     let names = storage.list(dir).await.map_err(io_error(dir))?;
     let is_new = !names.iter().any(|name| name == "start");
     let file = match is_new {
-        true => storage.create_zeroed(&path, 2 * SLOT_BYTES as u64).await,
+        true => storage.create_zeroed(&path, 2 * SLOT_BYTES as u64, |_| Duration::ZERO).await,
         false => storage.open(&path).await,
     }
     .map_err(io_error(&path))?;

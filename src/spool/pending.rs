@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use compact_str::CompactString;
 
@@ -34,6 +35,8 @@ pub struct Frame {
     pub is_copy: bool,
     /// Records at the front that observers know already.
     pub told: usize,
+    /// When it was handed over, by the storage's clock; copies wait for nobody.
+    pub since: Option<Duration>,
 }
 
 /// What a submission came to.
@@ -154,6 +157,7 @@ impl Frame {
             waiter: self.waiter.take(),
             is_copy: self.is_copy,
             told: self.told,
+            since: self.since.take(),
         }
     }
 }

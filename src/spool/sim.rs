@@ -354,8 +354,14 @@ impl Storage for SimDisk {
         Ok(names.into_iter().collect())
     }
 
-    async fn create_zeroed(&self, path: &Path, size: u64) -> io::Result<SimFile> {
+    async fn create_zeroed(
+        &self,
+        path: &Path,
+        size: u64,
+        mut pace: impl FnMut(Duration) -> Duration,
+    ) -> io::Result<SimFile> {
         self.operation().await;
+        self.sleep(pace(Duration::from_millis(1))).await;
         {
             let mut world = self.world.borrow_mut();
             let id = world.files.len();

@@ -21,8 +21,14 @@ pub trait Storage: Clone + 'static {
     /// Names in a directory.
     async fn list(&self, path: &Path) -> io::Result<Vec<String>>;
     /// Creates a file of `size` bytes, all zeros written (not merely allocated) and synced; replaces nothing:
-    /// an existing file is zeroed again. The directory is not synced.
-    async fn create_zeroed(&self, path: &Path, size: u64) -> io::Result<Self::File>;
+    /// an existing file is zeroed again. The directory is not synced. Goes in strides, each synced, so that others'
+    /// syncs do not wait for all of it; `pace` is told how long one took and says how long to pause.
+    async fn create_zeroed(
+        &self,
+        path: &Path,
+        size: u64,
+        pace: impl FnMut(Duration) -> Duration,
+    ) -> io::Result<Self::File>;
     /// Opens a file for reading and writing.
     async fn open(&self, path: &Path) -> io::Result<Self::File>;
     /// Opens a file for reading only: nothing is changed, not even by accident.

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::StreamId;
+use crate::observe::{self, Timing};
 
 use super::bulk::BulkTable;
 use super::bulk_driver::BulkSync;
@@ -62,6 +63,8 @@ pub(super) struct Stream<S: Storage> {
     pub(super) damage: RefCell<DamageLog>,
     pub(super) counts: Counts,
     pub(super) cadence: RefCell<Cadence>,
+    /// When the last batch was written.
+    pub(super) batch_at: Cell<Duration>,
     pub(super) lock: RefCell<Option<S::Lock>>,
     /// Who is told what happens.
     pub(super) shipping: Shipping<S>,
@@ -113,19 +116,36 @@ impl<S: Storage> Stream<S> {
         self.chores.ring();
     }
 
-    /// Lets frames gather where the last batch had company.
+    /// Lets frames gather where the last batch had company, and outcomes until there is mail.
     async fn gather(&self) {
+        if self.is_closing.get() {
+            return;
+        }
+        if self.log.borrow().has_only_outcomes() {
+            let enough = self.storage.sleep(Cadence::OUTCOMES);
+            futures_lite::future::or(enough, self.mail_or_end()).await;
+        }
         let span = self.cadence.borrow().gathering();
         if let Some(span) = span
-            && self.log.borrow().has_waiting()
-            && !self.is_closing.get()
+            && self.log.borrow().has_waiting_mail()
         {
             self.storage.sleep(span).await;
         }
     }
 
+    async fn mail_or_end(&self) {
+        loop {
+            let seen = self.work.rings();
+            if !self.log.borrow().has_only_outcomes() || self.is_closing.get() {
+                return;
+            }
+            self.work.wait(seen).await;
+        }
+    }
+
     async fn write(&self, segment: u32, offset: u64, buffer: Vec<u8>, sync: bool) {
         let (length, frames, start) = (buffer.len(), self.log.borrow().in_flight(), self.storage.now());
+        self.batch_at.set(start);
         bump(&self.counts.batches, 1);
         bump(&self.counts.bytes, length as u64);
         let Some(file) = self.file(SegmentKind::Log, segment) else { return self.fail() };
@@ -146,8 +166,10 @@ impl<S: Storage> Stream<S> {
     async fn sync(&self, segment: u32) {
         bump(&self.counts.syncs, 1);
         let Some(file) = self.file(SegmentKind::Log, segment) else { return self.fail() };
+        let began = self.storage.now();
         match file.sync().await {
             Ok(()) => {
+                observe::record_micros(Timing::Sync, micros(self.storage.now().saturating_sub(began)));
                 let mut settled = Settled::default();
                 self.log.borrow_mut().synced(&mut settled);
                 self.settle(settled);
@@ -187,8 +209,11 @@ impl<S: Storage> Stream<S> {
             return;
         }
         bump(&self.counts.frames, settled.committed.len() as u64);
-        let observer = self.observer.borrow().clone();
+        let (observer, now) = (self.observer.borrow().clone(), self.storage.now());
         for frame in settled.committed {
+            if let Some(since) = frame.since {
+                observe::record_micros(Timing::Commit, micros(now.saturating_sub(since)));
+            }
             if let Some(observer) = &observer {
                 frame.records.iter().skip(frame.told).for_each(|record| observer(record));
             }
@@ -253,6 +278,11 @@ impl<S: Storage> Stream<S> {
     pub(super) fn sealed(&self, number: u32) -> Option<Seal> {
         self.log.borrow().index.segments().get(&number).map(|segment| segment.seal)
     }
+}
+
+/// For a histogram.
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Writes all of it; short is an error.

@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn serve(address: SocketAddr, path: String, next_hop: Option<SocketAddr>) -> std::io::Result<()> {
-    let file = File::create_zeroed(Path::new(&path), FILE_BYTES, |_| true).await?;
+    let file = File::create_zeroed(Path::new(&path), FILE_BYTES, |_| Duration::ZERO).await?;
     file.close().await?;
     let file = File::open(Path::new(&path), Access::ReadWrite).await?;
     let shard = Rc::new(Shard {
