@@ -1,19 +1,25 @@
 //! The `posthaste` binary: arguments to the command they name.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use posthaste::cli::{Cli, Command, commands};
 use posthaste::server;
 use posthaste::shard::query::Query;
+use posthaste_rt::memory;
 use posthaste_rt::signal::Signals;
 
 /// Half the cost of an allocation, and shards free mostly what they allocated.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Freed memory is kept this long for what comes next.
+const MEMORY_KEPT: Duration = Duration::from_secs(60);
+
 fn main() -> ExitCode {
+    memory::keep_freed(MEMORY_KEPT);
     match command(&Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {

@@ -19,6 +19,7 @@ pub mod bridge;
 pub mod clock;
 pub mod directory;
 pub mod file;
+pub mod memory;
 pub mod mesh;
 pub mod net;
 pub mod preflight;
