@@ -155,10 +155,12 @@ impl Model {
         }
     }
 
-    /// Something was written in that stream after a failure: what was refused before must not be seen any more.
+    /// Something was written in that stream after a failure: what was refused before, in this life, must not be seen
+    /// any more. Of former lives recovery has the word, which may still be reading while new mail is taken.
     fn resumed(&mut self, id: MessageId) {
         for (other, mail) in &mut self.mail {
-            if other.stream == id.stream && mail.known == Known::RefusedSick {
+            let is_ours = other.stream == id.stream && mail.life == self.life;
+            if is_ours && mail.known == Known::RefusedSick {
                 mail.known = Known::Absent;
             }
         }
