@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::await_holding_refcell_ref)]
 
 mod common;
+#[path = "spool_sim/full.rs"]
+mod full;
 #[path = "spool_sim/model.rs"]
 mod model;
 #[path = "spool_sim/shipper.rs"]
@@ -333,6 +335,9 @@ async fn wait_until_well(disk: &SimDisk, spools: &[Spool<SimDisk>]) {
 }
 
 fn tell(seed: u64) {
+    if seed.is_multiple_of(4) {
+        full::tell(seed);
+    }
     let mut random = Random::new(seed);
     // Most stories keep all that is not told, some a single segment.
     let backlog = if random.one_in(4) { 0 } else { 1 << 30 };

@@ -26,6 +26,14 @@ const CLOSED_MIN: u64 = 4;
 /// Bytes of copies under way at a time.
 const COPIES_BYTES_MAX: usize = 1 << 20;
 
+/// What came of emptying a segment.
+struct Emptied {
+    /// There was a segment to write it to.
+    has_room: bool,
+    /// Some copy was dropped, because its message changed meanwhile.
+    has_changed: bool,
+}
+
 /// A message that must move.
 struct Live {
     key: Key,
@@ -47,11 +55,12 @@ impl<S: Storage> Stream<S> {
         self.pin(victim, true);
         let result = self.empty(victim).await;
         self.pin(victim, false);
-        if !result? || self.log.borrow().health() == Health::Sick {
+        let emptied = result?;
+        if !emptied.has_room || self.log.borrow().health() == Health::Sick {
             return Ok(false);
         }
         // What changed while it was copied is copied next time; what is damaged stays.
-        if self.left_in(victim) == before {
+        if !emptied.has_changed && self.left_in(victim) == before {
             self.stuck.borrow_mut().insert(victim);
         }
         Ok(true)
@@ -106,11 +115,12 @@ impl<S: Storage> Stream<S> {
         victim(log.index.segments(), size, &stuck, is_wasteful, unshipped)
     }
 
-    /// Writes all that is live in `victim` again; false when there was no segment to write it to.
-    async fn empty(self: &Rc<Self>, victim: u32) -> io::Result<bool> {
+    /// Writes all that is live in `victim` again, as far as there is a segment to write it to.
+    async fn empty(self: &Rc<Self>, victim: u32) -> io::Result<Emptied> {
         let live = self.live_messages(victim).await?;
         let mut waiting: Vec<Waiter> = Vec::new();
-        let (mut bytes, mut has_room) = (0, true);
+        let mut bytes = 0;
+        let mut emptied = Emptied { has_room: true, has_changed: false };
         for message in live {
             let Some(records) = self.copy_of(victim, &message).await? else { continue };
             let class = Class::Copy { key: message.key, from: victim, marks: message.marks, hold: message.hold };
@@ -119,25 +129,27 @@ impl<S: Storage> Stream<S> {
             bytes += message.length as usize;
             if bytes > COPIES_BYTES_MAX {
                 bytes = 0;
-                has_room &= self.wait_for(&mut waiting).await;
-                if !has_room {
-                    return Ok(false);
+                self.wait_for(&mut waiting, &mut emptied).await;
+                if !emptied.has_room {
+                    return Ok(emptied);
                 }
             }
         }
         waiting.extend(self.move_facts(victim));
-        has_room &= self.wait_for(&mut waiting).await;
-        Ok(has_room)
+        self.wait_for(&mut waiting, &mut emptied).await;
+        Ok(emptied)
     }
 
-    /// A copy that was dropped is tried again; false when one was for lack of a segment.
-    async fn wait_for(&self, waiting: &mut Vec<Waiter>) -> bool {
+    /// A copy that was dropped is tried again, unless it was for lack of a segment.
+    async fn wait_for(&self, waiting: &mut Vec<Waiter>, emptied: &mut Emptied) {
         self.work.ring();
-        let mut has_room = true;
         for waiter in waiting.drain(..) {
-            has_room &= waiter.wait().await != Err(CommitError::Full);
+            match waiter.wait().await {
+                Err(CommitError::Full) => emptied.has_room = false,
+                Err(_) => emptied.has_changed = true,
+                Ok(()) => {}
+            }
         }
-        has_room
     }
 
     /// The messages whose newest copy is in `victim`, by a walk through it.

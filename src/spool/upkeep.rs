@@ -139,6 +139,7 @@ impl<S: Storage> Stream<S> {
         log.set_starved(false);
         drop(log);
         self.damage.borrow_mut().forget(&self.file_of(SegmentKind::Log, number));
+        self.stuck.borrow_mut().remove(&number); // what could not move is gone, and the number names a new segment
         bump(&self.counts.recycled, 1);
         self.work.ring();
         Ok(())
