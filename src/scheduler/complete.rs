@@ -450,20 +450,21 @@ impl<C: Clone> Scheduler<C> {
         completion.none_if_empty()
     }
 
-    /// The frame with this completion is committed: now the index changes. Gives the content of a message that is done.
+    /// The frame with this completion is committed: now the index changes. Gives the content of a message that is done, or
+    /// put off: until it is due it takes no memory.
     pub fn applied(&mut self, completion: Completion, now: Now) -> Option<C> {
-        let mut done = None;
+        let mut content = None;
         for part in completion.parts {
             match part.next {
-                Next::Final => done = self.queue.finish(part.group).or(done),
+                Next::Final => content = self.queue.finish(part.group).or(content),
                 Next::Due { at, attempts, delay_notices, error } => {
                     self.queue.note_status(part.group, attempts, delay_notices, error);
-                    self.queue.drop_content(completion.message);
+                    content = self.queue.drop_content(completion.message).or(content);
                     self.queue.put_off(part.group, at, now);
                 }
             }
         }
-        done
+        content
     }
 
     /// The commit failed: the completion stays, its recipients are not tried again, and it is to be written first.

@@ -58,8 +58,8 @@ pub async fn record(shard: &Rc<Shard>, message: Option<&Rc<Message>>, completion
     }
     let ended = completion.records.iter().filter(|record| record.status.is_final()).count();
     observe::gauge_add(Gauge::QueueRecipients, -(ended as i64));
-    let done = shard.scheduler.borrow_mut().applied(completion, shard.now());
-    if let Some(content) = done {
+    let content = shard.scheduler.borrow_mut().applied(completion, shard.now());
+    if let Some(content) = content {
         shard.retained.release(content.size_bytes());
     }
     shard.work.ring();

@@ -14,7 +14,8 @@ pub fn decode(text: &[u8]) -> Option<String> {
 
 /// Whether [`decode`] gives something, without building it.
 pub fn is_valid(text: &[u8]) -> bool {
-    walk(text, |_| {}).is_some()
+    let is_plain = |b: u8| matches!(b, b'!'..=b'~') & (b != b'+') & (b != b'=');
+    text.iter().fold(true, |plain, &b| plain & is_plain(b)) || walk(text, |_| {}).is_some()
 }
 
 fn walk(text: &[u8], mut each: impl FnMut(u8)) -> Option<()> {
@@ -42,6 +43,12 @@ fn walk(text: &[u8], mut each: impl FnMut(u8)) -> Option<()> {
 /// A digit of hexchar. RFC 3461 §4 asks for upper case; lower case is understood too.
 fn hex_digit(b: u8) -> Option<u8> {
     char::from(b).to_digit(16).map(|d| d as u8)
+}
+
+/// Whether [`decode_utf8_address`] gives something. What needs no decoding is seen without building it.
+pub fn is_valid_utf8_address(text: &str) -> bool {
+    let is_plain = |b: u8| matches!(b, b'!'..=b'~') && !matches!(b, b'\\' | b'+' | b'=');
+    text.bytes().all(is_plain) || decode_utf8_address(text).is_some()
 }
 
 /// Appends `text` as xtext. Octets outside US-ASCII are encoded octet by octet.

@@ -202,14 +202,12 @@ fn client_name(arguments: &[u8]) -> Result<&str, CommandError> {
 fn mail(arguments: &[u8]) -> Result<Mail<'_>, CommandError> {
     const EXPECTED: CommandError = CommandError::Syntax("MAIL FROM:<address> [parameters]");
     let arguments = after_keyword(arguments, b"FROM:").ok_or(EXPECTED)?;
-    let (path, rest) = match plain_path(arguments) {
-        Some((path, rest)) => (Some(path), rest),
-        None => {
-            let (path, rest) = split_path(arguments).ok_or(EXPECTED)?;
-            // SMTPUTF8 comes after the path, so the path is read with it first.
-            (address::reverse_path(path, true).map_err(CommandError::ReversePath)?, rest)
-        }
-    };
+    if let Some((path, rest)) = plain_path(arguments) {
+        return Ok(Mail { path: Some(path), arguments: MailArguments::parse(rest)? });
+    }
+    let (path, rest) = split_path(arguments).ok_or(EXPECTED)?;
+    // SMTPUTF8 comes after the path, so the path is read with it first.
+    let path = address::reverse_path(path, true).map_err(CommandError::ReversePath)?;
     let arguments = MailArguments::parse(rest)?;
     if !arguments.smtputf8 && path.is_some_and(|mailbox| !mailbox.is_ascii()) {
         return Err(CommandError::SenderNeedsSmtpUtf8);
@@ -237,6 +235,7 @@ fn after_keyword<'a>(arguments: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// The commonest path and the parameters behind it, in one pass.
+#[inline(always)]
 fn plain_path(text: &[u8]) -> Option<(MailboxRef<'_>, &[u8])> {
     let (mailbox, rest) = MailboxRef::plain(text.strip_prefix(b"<")?)?;
     rest.first().is_none_or(|&b| is_blank(b)).then_some((mailbox, rest))
@@ -320,10 +319,16 @@ fn number(text: &[u8], digits_max: usize) -> Option<u64> {
     if text.is_empty() || text.len() > digits_max {
         return None;
     }
-    text.iter().try_fold(0u64, |value, b| {
-        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
-        value.checked_mul(10)?.checked_add(digit)
-    })
+    let digits = text.iter().map(|b| u64::from(b.wrapping_sub(b'0')));
+    match text.len() {
+        ..20 => {
+            // Nineteen digits fit.
+            let (value, largest) =
+                digits.fold((0u64, 0), |(value, largest), d| (value.wrapping_mul(10).wrapping_add(d), d.max(largest)));
+            (largest < 10).then_some(value)
+        }
+        _ => digits.fold(Some(0u64), |value, d| value?.checked_mul(10)?.checked_add(d).filter(|_| d < 10)),
+    }
 }
 
 #[cfg(test)]

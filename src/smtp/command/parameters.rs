@@ -109,30 +109,25 @@ pub struct RcptArguments<'a> {
 impl<'a> MailArguments<'a> {
     pub(super) fn parse(rest: &'a [u8]) -> Result<Self, CommandError> {
         let mut arguments = MailArguments::default();
-        for word in words(rest) {
-            arguments.take(word)?;
+        let mut words = Words(rest);
+        while let Some(Word { key, value }) = words.next()? {
+            match key {
+                BY => once(&mut arguments.by, "BY", value, by),
+                RET => once(&mut arguments.ret, "RET", value, ret),
+                SIZE => once(&mut arguments.size, "SIZE", value, |v| number(v, 20)),
+                BODY => once(&mut arguments.body, "BODY", value, body),
+                AUTH => once(&mut arguments.auth, "AUTH", value, auth),
+                ENVID => once(&mut arguments.envid, "ENVID", value, envid),
+                HOLDFOR => once(&mut arguments.hold, "HOLDFOR", value, hold_for),
+                SOLICIT => once(&mut arguments.solicit, "SOLICIT", value, solicit),
+                SMTPUTF8 => flag(&mut arguments.smtputf8, "SMTPUTF8", value),
+                HOLDUNTIL => once(&mut arguments.hold, "HOLDUNTIL", value, hold_until),
+                REQUIRETLS => flag(&mut arguments.requiretls, "REQUIRETLS", value),
+                MT_PRIORITY => once(&mut arguments.priority, "MT-PRIORITY", value, priority),
+                _ => Err(CommandError::UnknownParameter),
+            }?;
         }
         Ok(arguments)
-    }
-
-    fn take(&mut self, word: &'a [u8]) -> Result<(), CommandError> {
-        let (keyword, value) = split(word)?;
-        let is = |known: &[u8]| keyword.eq_ignore_ascii_case(known);
-        match keyword.len() {
-            2 if is(b"BY") => once(&mut self.by, "BY", value, by),
-            3 if is(b"RET") => once(&mut self.ret, "RET", value, ret),
-            4 if is(b"SIZE") => once(&mut self.size, "SIZE", value, |v| number(v, 20)),
-            4 if is(b"BODY") => once(&mut self.body, "BODY", value, body),
-            4 if is(b"AUTH") => once(&mut self.auth, "AUTH", value, auth),
-            5 if is(b"ENVID") => once(&mut self.envid, "ENVID", value, envid),
-            7 if is(b"HOLDFOR") => once(&mut self.hold, "HOLDFOR", value, hold_for),
-            7 if is(b"SOLICIT") => once(&mut self.solicit, "SOLICIT", value, solicit),
-            8 if is(b"SMTPUTF8") => flag(&mut self.smtputf8, "SMTPUTF8", value),
-            9 if is(b"HOLDUNTIL") => once(&mut self.hold, "HOLDUNTIL", value, hold_until),
-            10 if is(b"REQUIRETLS") => flag(&mut self.requiretls, "REQUIRETLS", value),
-            11 if is(b"MT-PRIORITY") => once(&mut self.priority, "MT-PRIORITY", value, priority),
-            _ => Err(CommandError::UnknownParameter),
-        }
     }
 
     /// No parameter at all.
@@ -171,18 +166,13 @@ impl By {
 impl<'a> RcptArguments<'a> {
     pub(super) fn parse(rest: &'a [u8]) -> Result<Self, CommandError> {
         let mut arguments = RcptArguments::default();
-        if rest.is_empty() {
-            return Ok(arguments);
-        }
-        for word in words(rest) {
-            let (keyword, value) = split(word)?;
-            if keyword.eq_ignore_ascii_case(b"NOTIFY") {
-                once(&mut arguments.notify, "NOTIFY", value, notify)?;
-            } else if keyword.eq_ignore_ascii_case(b"ORCPT") {
-                once(&mut arguments.original, "ORCPT", value, OriginalRecipientRef::parse)?;
-            } else {
-                return Err(CommandError::UnknownParameter);
-            }
+        let mut words = Words(rest);
+        while let Some(Word { key, value }) = words.next()? {
+            match key {
+                NOTIFY => once(&mut arguments.notify, "NOTIFY", value, notify),
+                ORCPT => once(&mut arguments.original, "ORCPT", value, OriginalRecipientRef::parse),
+                _ => Err(CommandError::UnknownParameter),
+            }?;
         }
         Ok(arguments)
     }
@@ -204,7 +194,11 @@ impl<'a> OriginalRecipientRef<'a> {
             return None;
         }
         let original = OriginalRecipientRef { kind, encoded };
-        original.decode().map(|_| original)
+        let is_valid = match original.is_utf8() {
+            true => xtext::is_valid_utf8_address(encoded),
+            false => xtext::is_valid(encoded.as_bytes()),
+        };
+        is_valid.then_some(original)
     }
 
     fn decode(&self) -> Option<String> {
@@ -235,21 +229,102 @@ impl<'a> OriginalRecipientRef<'a> {
     }
 }
 
-fn words(rest: &[u8]) -> impl Iterator<Item = &[u8]> {
-    rest.split(|&b| is_blank(b)).filter(|word| !word.is_empty())
+/// A parameter: `keyword` or `keyword=value`.
+struct Word<'a> {
+    key: u128,
+    value: Option<&'a [u8]>,
 }
 
-/// `keyword` or `keyword=value`. A value holds no control character; 8-bit is the parameter's business.
-fn split(word: &[u8]) -> Result<(&[u8], Option<&[u8]>), CommandError> {
-    let (keyword, value) = match word.iter().position(|&b| b == b'=') {
-        Some(at) => (word.get(..at).unwrap_or_default(), word.get(at + 1..)),
-        None => (word, None),
-    };
-    let is_keyword = keyword.first().is_some_and(u8::is_ascii_alphanumeric)
-        && keyword.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'-');
-    let is_value = value.is_none_or(|v| v.iter().all(|&b| b > b' ' && b != 0x7f));
-    if is_keyword && is_value { Ok((keyword, value)) } else { Err(CommandError::Syntax("keyword[=value] parameters")) }
+/// The parameters behind a path, one after the other; each octet is looked at once.
+struct Words<'a>(&'a [u8]);
+
+impl<'a> Words<'a> {
+    /// The next parameter. A value holds no control character; 8-bit is the parameter's business.
+    #[inline]
+    fn next(&mut self) -> Result<Option<Word<'a>>, CommandError> {
+        const EXPECTED: CommandError = CommandError::Syntax("keyword[=value] parameters");
+        let text = super::trim_start(self.0);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let (mut key, mut length) = (0, 0);
+        for &b in text {
+            if OCTET[usize::from(b)] & KEYWORD == 0 {
+                break;
+            }
+            key = (key << 8) | u128::from(b.to_ascii_uppercase());
+            length += 1;
+        }
+        // A hyphen does not begin a keyword; one that is longer than all known is not told from another of its end.
+        if length == 0 || text.first() == Some(&b'-') {
+            return Err(EXPECTED);
+        }
+        let key = if length > KEYWORD_BYTES_MAX { 0 } else { key };
+        let (value, rest) = match text.get(length..).unwrap_or_default() {
+            [b'=', rest @ ..] => {
+                let end = rest.iter().position(|&b| OCTET[usize::from(b)] & VALUE == 0).unwrap_or(rest.len());
+                let (value, rest) = rest.split_at_checked(end).unwrap_or((rest, b""));
+                (Some(value), rest)
+            }
+            rest => (None, rest),
+        };
+        if rest.first().is_some_and(|&b| !is_blank(b)) {
+            return Err(EXPECTED);
+        }
+        self.0 = rest;
+        Ok(Some(Word { key, value }))
+    }
 }
+
+/// Octet of a keyword.
+const KEYWORD: u8 = 1;
+/// Octet of a value.
+const VALUE: u8 = 2;
+/// What each octet may be part of.
+const OCTET: [u8; 256] = {
+    let mut octets = [0; 256];
+    let mut b = 0;
+    while b < 256 {
+        let octet = b as u8;
+        if octet.is_ascii_alphanumeric() || octet == b'-' {
+            octets[b] |= KEYWORD;
+        }
+        if octet > b' ' && octet != 0x7f {
+            octets[b] |= VALUE;
+        }
+        b += 1;
+    }
+    octets
+};
+
+/// Octets of a keyword that make a key.
+const KEYWORD_BYTES_MAX: usize = 16;
+
+/// A keyword in upper case as one number.
+const fn key(name: &[u8]) -> u128 {
+    assert!(name.len() <= KEYWORD_BYTES_MAX);
+    let (mut key, mut i) = (0, 0);
+    while i < name.len() {
+        key = (key << 8) | name[i] as u128;
+        i += 1;
+    }
+    key
+}
+
+const BY: u128 = key(b"BY");
+const RET: u128 = key(b"RET");
+const SIZE: u128 = key(b"SIZE");
+const BODY: u128 = key(b"BODY");
+const AUTH: u128 = key(b"AUTH");
+const ENVID: u128 = key(b"ENVID");
+const HOLDFOR: u128 = key(b"HOLDFOR");
+const SOLICIT: u128 = key(b"SOLICIT");
+const SMTPUTF8: u128 = key(b"SMTPUTF8");
+const HOLDUNTIL: u128 = key(b"HOLDUNTIL");
+const REQUIRETLS: u128 = key(b"REQUIRETLS");
+const MT_PRIORITY: u128 = key(b"MT-PRIORITY");
+const NOTIFY: u128 = key(b"NOTIFY");
+const ORCPT: u128 = key(b"ORCPT");
 
 /// Fills a slot once, with a value that must be there and must parse.
 fn once<'a, T>(
