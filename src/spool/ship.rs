@@ -271,7 +271,7 @@ impl<S: Storage> Stream<S> {
             None => {
                 let _ = self.storage.delete(&path).await; // left by a crash, or it cannot be read
                 let file =
-                    self.storage.create_zeroed(&path, 2 * SLOT_BYTES as u64, |_| std::time::Duration::ZERO).await?;
+                    self.storage.create_zeroed(&path, 2 * SLOT_BYTES as u64, |_| Duration::ZERO).await?;
                 self.storage.sync_dir(&self.dir).await?;
                 file
             }
