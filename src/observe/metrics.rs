@@ -25,6 +25,11 @@ pub fn add(counter: Counter, n: u64) {
     });
 }
 
+/// What this thread has counted so far.
+pub fn counted(counter: Counter) -> u64 {
+    COUNTERS.with(|cells| cells[counter as usize].get())
+}
+
 /// Moves a gauge by `delta`.
 pub fn gauge_add(gauge: Gauge, delta: i64) {
     GAUGES.with(|cells| {

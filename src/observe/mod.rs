@@ -15,5 +15,5 @@ pub mod writer;
 
 pub use histogram::record_micros;
 pub use log::{Level, event};
-pub use metrics::{Snapshot, add, count, gauge_add, gauge_set, snapshot};
+pub use metrics::{Snapshot, add, count, counted, gauge_add, gauge_set, snapshot};
 pub use names::{Counter, Event, Gauge, Timing};

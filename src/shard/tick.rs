@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use posthaste_rt::sync::Switch;
-use posthaste_rt::{task, time};
+use posthaste_rt::{memory, task, time};
 
 use super::doors::{self, Doors};
 use super::message::Message;
@@ -19,10 +19,13 @@ use crate::observe::{self, Counter, Event, Gauge};
 use crate::spool::{Health, Statistics};
 
 const INTERVAL: Duration = Duration::from_millis(50);
+/// Turns without work after which a shard gives freed memory back: a second.
+const QUIET_TURNS: u32 = 20;
 
 /// Runs until the shard has stopped.
 pub async fn run(shard: Rc<Shard>, doors: Rc<Doors>, log: LogSender, stopped: Switch) {
     let (seen, health) = (Cell::default(), Cell::new(Health::Ready));
+    let mut quiet = Quiet::default();
     while !stopped.is_thrown() {
         time::sleep(INTERVAL).await;
         flush(&log);
@@ -34,6 +37,33 @@ pub async fn run(shard: Rc<Shard>, doors: Rc<Doors>, log: LogSender, stopped: Sw
         tell_load(&shard, &doors);
         watch(&shard, &health);
         write_unrecorded(&shard).await;
+        if quiet.has_begun(work(&shard)) {
+            memory::give_back();
+        }
+    }
+}
+
+/// A number that changes with everything that is done here.
+fn work(shard: &Rc<Shard>) -> u64 {
+    let counters = [Counter::LinksAccepted, Counter::LinksClosed, Counter::Commands, Counter::Attempts];
+    let counted: u64 = counters.into_iter().map(observe::counted).sum();
+    let recovering = u64::from(!shard.spool.is_recovered());
+    counted + shard.spool.statistics().frames + shard.scheduler.borrow().queue().len() as u64 + recovering
+}
+
+/// Notices that a shard which had work has none any more.
+#[derive(Debug, Default)]
+struct Quiet {
+    last: u64,
+    turns: u32,
+}
+
+impl Quiet {
+    /// Told a number that changes with the work done; true once when it has stood still for long enough.
+    fn has_begun(&mut self, work: u64) -> bool {
+        self.turns = if work == self.last { self.turns.saturating_add(1) } else { 0 };
+        self.last = work;
+        self.turns == QUIET_TURNS
     }
 }
 
@@ -137,4 +167,17 @@ async fn write_unrecorded(shard: &Rc<Shard>) {
         record(shard, message.as_ref(), completion).await;
     }
     let _none_left = shard.scheduler.borrow_mut().unrecorded();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_begins_once_after_work_has_stood_still() {
+        let mut quiet = Quiet::default();
+        let mut begun = |work| (0..3 * QUIET_TURNS).filter(|_| quiet.has_begun(work)).count();
+        assert_eq!((begun(7), begun(7), begun(8)), (1, 0, 1));
+        assert_eq!((0..100).filter(|work| quiet.has_begun(100 + work)).count(), 0, "there is always something");
+    }
 }

@@ -270,8 +270,7 @@ impl<S: Storage> Stream<S> {
             Some(file) => file,
             None => {
                 let _ = self.storage.delete(&path).await; // left by a crash, or it cannot be read
-                let file =
-                    self.storage.create_zeroed(&path, 2 * SLOT_BYTES as u64, |_| Duration::ZERO).await?;
+                let file = self.storage.create_zeroed(&path, 2 * SLOT_BYTES as u64, |_| Duration::ZERO).await?;
                 self.storage.sync_dir(&self.dir).await?;
                 file
             }
