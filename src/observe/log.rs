@@ -243,7 +243,7 @@ fn push_quoted(out: &mut Vec<u8>, value: &str) {
 }
 
 /// Bidirectional controls, zero-width characters and separators: harmless in mail, not in a terminal.
-fn is_format(c: char) -> bool {
+pub fn is_format(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 

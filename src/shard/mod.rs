@@ -157,7 +157,7 @@ fn build(plan: &Plan, spool: Spool) -> Rc<Shard> {
         retained: Retained::default(),
         inbound_waiters: inbound::Waiters::default(),
         reads_under_way: Cell::new(0),
-        lateness: shipping::Lateness::new(plan.events.len()),
+        told: shipping::Told::new(plan.events.len()),
         is_sick: Cell::new(false),
         others,
         memory,
@@ -219,6 +219,7 @@ async fn stop(shard: Rc<Shard>, doors: &Doors, stopped: Switch) {
     shard.delivery.close_all_idle();
     shard.lending.close_all_idle();
     write_out(&shard).await;
+    shipping::finish(&shard).await;
     stopped.throw();
     shard.work.ring();
     shard.spool.clone().close().await;

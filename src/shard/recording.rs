@@ -38,6 +38,9 @@ pub async fn record(shard: &Rc<Shard>, message: Option<&Rc<Message>>, completion
         shard.now().wall,
         || shard.spool.new_id_in(completion.message.stream),
     );
+    if let Some(message) = message {
+        shard.told.remember(message);
+    }
     if shard.spool.commit(records, Durability::Durable).await.is_err() {
         shard.scheduler.borrow_mut().not_applied(completion);
         return;

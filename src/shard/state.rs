@@ -51,8 +51,8 @@ pub struct Shard {
     pub inbound_waiters: super::inbound::Waiters,
     /// Records being read for routing.
     pub reads_under_way: Cell<usize>,
-    /// How late those are who are told of events.
-    pub lateness: super::shipping::Lateness,
+    /// Who is told of events, and whom those are about.
+    pub told: super::shipping::Told,
     /// The spool was sick when it was last looked at.
     pub is_sick: Cell<bool>,
     pub(super) others: Vec<Option<Outbox<Message>>>,
