@@ -225,6 +225,7 @@ fn damage_is_a_gap_and_the_rest_is_told() {
         assert_eq!((told.gap.segments, told.gap.causes), (0, Gap::DAMAGE));
         assert_eq!(told.accepted.len() + told.finals.len(), 2 * ids.len() - 1, "one frame is missing");
         assert!(told.gap.events_max() >= 1 && told.gap.bytes < 8192, "{:?}", told.gap);
+        assert_eq!(spool.take_damage().len(), 1, "the operator hears of it");
     });
 }
 

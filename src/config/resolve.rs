@@ -133,9 +133,21 @@ fn check(root: &Section<'_>, config: &Config) {
         return;
     }
     names::check(root, config);
+    check_events(root, config);
     check_listeners(root, config);
     if !root.has_fault_under(&["server", "certificate"]) {
         check_tls(root, config);
+    }
+}
+
+/// Events are told of what is on disk.
+fn check_events(root: &Section<'_>, config: &Config) {
+    let Some(first) = config.events.first() else { return };
+    let mode = |listener: &&listener::Settings| listener.durability.unwrap_or(config.spool.durability);
+    if let Some(listener) = config.listeners.iter().find(|listener| mode(listener) == spool::Durability::Memory) {
+        let title = format!("listener `{}` has the durability memory, and there are events", listener.id);
+        let fault = root.fault_in(&["events", &first.id, "type"], FaultKind::Doubtful, title);
+        root.report(fault.label("events are told of what is on disk: with them, memory is the same as process"));
     }
 }
 

@@ -297,3 +297,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn events_are_told_where_and_how_the_file_says() {
+    let with = |events: &str| format!("[server.listener.x]\nbind = '127.0.0.1:25'\nprotocol = 'smtp'\n{events}");
+    let loaded = accepted(&with(
+        "[events.a]\ntype = 'file'\npath = '/a'\n[events.b]\ntype = 'file'\npath = '/b'\nbacklog = '2MB'\nevents = ['tx.*']\n",
+    ));
+    let told: Vec<_> = loaded.config.events.iter().map(|one| (one.id.as_str(), one.backlog)).collect();
+    assert_eq!(told, [("a", 1 << 30), ("b", 2 << 20)]);
+    let shippers: Vec<_> = loaded.config.spool.shippers.iter().map(|one| (one.name.as_str(), one.backlog)).collect();
+    assert_eq!(shippers, told);
+    let off = accepted(&with("[events.a]\ntype = 'file'\npath = '/a'\nenable = false\n"));
+    assert!(off.config.events.is_empty() && off.config.spool.shippers.is_empty());
+    let memory = accepted(&(with("durability = 'memory'\n") + "[events.a]\ntype = 'file'\npath = '/a'\n"));
+    assert!(memory.warnings(false).contains("the same as process"), "{}", memory.warnings(false));
+
+    for (events, fault) in [
+        ("[events.a]\npath = '/a'\n", "type"),
+        ("[events.a]\ntype = 'file'\n", "path"),
+        ("[events.'../a']\ntype = 'file'\npath = '/a'\n", "cannot be the id"),
+        ("[events.a]\ntype = 'file'\npath = '/a'\nevents = ['delivery.*']\n", "a pattern with *"),
+        (
+            "[events.a]\ntype = 'file'\npath = '/a'\n[events.b]\ntype = 'file'\npath = '/a'\n",
+            "two tables of events write /a",
+        ),
+    ] {
+        let refused = load_text("test.toml", &with(events), &Outside).err().map(|refused| refused.to_string());
+        assert!(refused.as_ref().is_some_and(|words| words.contains(fault)), "{events}: {refused:?}");
+    }
+}

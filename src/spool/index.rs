@@ -401,3 +401,45 @@ impl Index {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers are given out again: they say nothing about age.
+    fn index(segments: &[(u32, u64, u32, &[u32])]) -> Index {
+        let mut index = Index::new(Rc::default());
+        for (number, epoch, live, refs) in segments {
+            let phase = if *epoch == 9 { Phase::Active } else { Phase::Sealed };
+            let mut segment = Segment::new(Seal::new(&[1; 16], *epoch), phase, DATA_OFFSET + 100);
+            segment.live_messages = *live;
+            segment.refs = refs.iter().map(|older| (*older, 1)).collect();
+            index.add_segment(*number, segment);
+        }
+        index
+    }
+
+    fn kept(index: &Index) -> Vec<u32> {
+        index.kept_for_shippers().into_iter().map(|(number, _)| number).collect()
+    }
+
+    #[test]
+    fn what_only_a_shipper_keeps_is_found_through_what_waits_for_it() {
+        // Oldest first: 7 is dead, 3 only speaks of 7, 5 is live, 4 speaks of 5, 1 is being written.
+        let mut index = index(&[(7, 2, 0, &[]), (3, 4, 0, &[7]), (5, 5, 1, &[]), (4, 6, 0, &[5, 3]), (1, 9, 0, &[])]);
+        assert_eq!((kept(&index), index.recyclable()), (vec![], Some(7)), "nobody is told");
+        index.keep_from(Place { epoch: 2, offset: DATA_OFFSET + 60 });
+        assert_eq!((kept(&index), index.recyclable()), (vec![7, 3], None));
+        assert_eq!(index.bytes_behind(Place { epoch: 2, offset: DATA_OFFSET + 60 }), 440);
+        index.keep_from(Place { epoch: 2, offset: DATA_OFFSET + 100 });
+        assert_eq!((kept(&index), index.recyclable()), (vec![3], Some(7)));
+        index.recycled(7);
+        assert_eq!((kept(&index), index.recyclable()), (vec![3], None));
+        let next = index.next_behind(Place { epoch: 2, offset: DATA_OFFSET + 100 });
+        assert_eq!(
+            next.map(|(number, _)| number),
+            Some(3),
+            "a place in what is recycled is before what is older than it"
+        );
+    }
+}

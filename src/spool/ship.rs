@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::base::StreamId;
 
 use super::cursor::{Cursor, EventId, Gap, Place};
-use super::error::OpenError;
+use super::error::{Damage, DamageKind, OpenError};
 use super::frame::{Found, FrameHeader, Walk};
 use super::index::{Index, Phase};
 use super::message::Record;
@@ -369,6 +369,12 @@ impl<S: Storage> Stream<S> {
         }
     }
 
+    /// What was synced and does not verify: the operator hears of it as of any damage.
+    fn note_damage(&self, segment: u32, offset: u64, length: u64) {
+        let (file, kind) = (self.file_of(SegmentKind::Log, segment), DamageKind::Payload);
+        self.damage.borrow_mut().note(Damage { file, offset, length, message: None, kind });
+    }
+
     fn window(&self, place: Place) -> Option<Window> {
         let log = self.log.borrow();
         let (number, segment) = log.index.next_behind(place)?;
@@ -425,7 +431,10 @@ impl<S: Storage> Stream<S> {
                 }
             };
             match window.is_exact {
-                true => lost += length,
+                true => {
+                    lost += length;
+                    self.note_damage(window.number, offset, length);
+                }
                 false => suspects.push((Place { epoch: window.place.epoch, offset }, length)),
             }
         }

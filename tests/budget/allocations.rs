@@ -54,19 +54,22 @@ fn a_message_allocates_little_from_end_to_end() {
     let _alone = book::alone();
     let folder = tempfile::tempdir().expect("a folder");
     let own = std::env::current_exe().expect("this binary").display().to_string();
-    book::settle([(Kind::Accept, 1024), (Kind::Relay, 1024), (Kind::Relay, 10 * 1024)].map(|(kind, size)| {
-        let socket = folder.path().join(format!("{}-{size}", kind.name()));
-        let serve = format!("{SOCKET}={}", socket.display());
-        let door = ["env", &serve, &own, "--exact", "allocations::serves_where_it_is_asked_to", "--nocapture", "--"];
-        let mut scene = Scene::start_under(kind, 1, 50, size, &door);
-        scene.send(10); // buffers, pools and tables have grown
-        scene.settled();
-        let before = count(&socket);
-        let messages = scene.send(20);
-        let made = (count(&socket) - before) / messages;
-        let name = format!("allocations.{}.{}-kb", kind.name(), size / 1024);
-        book::check(&name, "heap allocations per message, whole server", made)
-    }));
+    book::settle([(Kind::Accept, 1024), (Kind::Relay, 1024), (Kind::Relay, 10 * 1024), (Kind::Told, 1024)].map(
+        |(kind, size)| {
+            let socket = folder.path().join(format!("{}-{size}", kind.name()));
+            let serve = format!("{SOCKET}={}", socket.display());
+            let door =
+                ["env", &serve, &own, "--exact", "allocations::serves_where_it_is_asked_to", "--nocapture", "--"];
+            let mut scene = Scene::start_under(kind, 1, 50, size, &door);
+            scene.send(10); // buffers, pools and tables have grown
+            scene.settled();
+            let before = count(&socket);
+            let messages = scene.send(20);
+            let made = (count(&socket) - before) / messages;
+            let name = format!("allocations.{}.{}-kb", kind.name(), size / 1024);
+            book::check(&name, "heap allocations per message, whole server", made)
+        },
+    ));
 }
 
 /// The counter counts: a thousand boxes are at least a thousand allocations.

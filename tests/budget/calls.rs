@@ -113,9 +113,13 @@ fn the_kernel_is_asked_seldom() {
     let _alone = book::alone();
     let folder = tempfile::tempdir().expect("a folder");
     let mut faults = Vec::new();
-    for (kind, sessions, each) in
-        [(Kind::Accept, 1, 200), (Kind::Accept, 50, 10), (Kind::Relay, 1, 200), (Kind::Relay, 50, 10)]
-    {
+    for (kind, sessions, each) in [
+        (Kind::Accept, 1, 200),
+        (Kind::Accept, 50, 10),
+        (Kind::Relay, 1, 200),
+        (Kind::Relay, 50, 10),
+        (Kind::Told, 50, 10),
+    ] {
         let (all, submissions) = measured(kind, sessions, each, folder.path());
         let name = format!("{}.sessions-{sessions}", kind.name());
         faults.push(book::check(&format!("syscalls.{name}"), "system calls per message", all));

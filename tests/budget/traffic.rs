@@ -12,6 +12,8 @@ pub enum Kind {
     Accept,
     /// It is made durable and leaves at once.
     Relay,
+    /// As `Relay`, and another program is told of it.
+    Told,
 }
 
 impl Kind {
@@ -20,12 +22,17 @@ impl Kind {
         match self {
             Kind::Accept => "accept",
             Kind::Relay => "relay",
+            Kind::Told => "told",
         }
     }
 
     /// The configuration beyond the base.
     pub fn configuration(self, sink: u16) -> String {
         let threads = if self == Kind::Accept { 0 } else { 100 };
+        let events = match self {
+            Kind::Told => "[events.file]\ntype = \"file\"\npath = \"@DIR@/events.json\"\n",
+            _ => "",
+        };
         format!(
             r#"
 [session.rcpt]
@@ -45,7 +52,7 @@ address = "127.0.0.1"
 port = {sink}
 protocol = "smtp"
 tls.implicit = false
-"#
+{events}"#
         )
     }
 }
@@ -105,7 +112,7 @@ impl Scene {
         });
         let messages = self.clients.len() * each;
         self.sent += messages;
-        if self.kind == Kind::Relay {
+        if self.kind != Kind::Accept {
             // The sink knows first, and asking it costs the server nothing.
             eventually("all have arrived", || self.sink.count() == self.sent);
         }
@@ -155,7 +162,7 @@ impl Scene {
             })
         });
         self.sent += all;
-        if self.kind == Kind::Relay {
+        if self.kind != Kind::Accept {
             eventually("all have arrived", || self.sink.count() == self.sent);
         }
         let messages = (second.0 - first.0) as f64;

@@ -157,7 +157,8 @@ fn mail_flows_without(server: &mut Server, sink: &Sink, make_room: impl FnOnce(&
     }
     eventually("mail arrives", || sink.count() == mails);
     eventually("it is counted", || server.metric("posthaste_events_failures_total") >= 1.0);
-    eventually("it is late", || server.metric("posthaste_events_lag_bytes") > 0.0);
+    eventually("it is behind", || server.metric("posthaste_events_lag_bytes") > 0.0);
+    eventually("it is late", || server.metric("posthaste_events_lag_seconds") >= 1.0);
     eventually("it is said", || server.events("events.file") >= 1);
     assert!(server.command(&["stats"]).contains("events_failures"));
     make_room(server);
