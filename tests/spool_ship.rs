@@ -131,7 +131,8 @@ fn what_is_given_up_is_counted_whenever_a_crash_comes() {
         disk.run(async {
             let spool = open(&disk, settings(Some(0)), 1).await.remove(0);
             loop {
-                committed.borrow_mut().extend(pass_through(&spool, 1).await);
+                let ids = pass_through(&spool, 1).await;
+                committed.borrow_mut().extend(ids);
             }
         });
         let crash = if operations % 2 == 0 { Crash::PowerLoss } else { Crash::Kill };
