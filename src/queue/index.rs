@@ -405,6 +405,11 @@ impl<C: Clone, P> Queue<C, P> {
         self.entries.get_mut(message).content.take()
     }
 
+    /// Lets go of the content of a group's message: it is on disk.
+    pub fn take_content(&mut self, group: GroupId) -> Option<C> {
+        self.entries.get_mut(self.groups.0.get(group.0).message).content.take()
+    }
+
     /// Splits `recipients` off a group that is under way; gives the group that has exactly them.
     pub fn split(&mut self, group: GroupId, recipients: &RecipientSet) -> GroupId {
         let g = self.groups.0.get_mut(group.0);

@@ -124,6 +124,7 @@ pub struct Scheduler<C> {
     resting: VecDeque<LaneId>,
     connections: HashMap<LimitKey, LaneId, FixedState>,
     closings: Vec<Closing>,
+    given_back: Vec<C>,
     hand: usize,
     plans: HashMap<CompactString, Rc<Plan>, FixedState>,
 }
@@ -144,6 +145,7 @@ impl<C: Clone> Scheduler<C> {
             resting: VecDeque::new(),
             connections: HashMap::with_hasher(FixedState::with_seed(seed)),
             closings: Vec::new(),
+            given_back: Vec::new(),
             hand: 0,
             plans: HashMap::default(),
         }
@@ -319,6 +321,11 @@ impl<C: Clone> Scheduler<C> {
             let away = state.idle.iter().filter(|idle| idle.away.is_some());
             self.closings.extend(away.map(|idle| Closing { lane: state.spec.clone(), away: idle.away }));
         }
+    }
+
+    /// Content of messages that were put off with their lane: until they are due they take no memory.
+    pub fn given_back(&mut self) -> std::vec::Drain<'_, C> {
+        self.given_back.drain(..)
     }
 
     /// Takes the idle connections that are to be closed.
@@ -565,6 +572,7 @@ impl<C: Clone> Scheduler<C> {
     pub(super) fn put_off_until(&mut self, group: GroupId, until: Monotonic, random: u64, now: Now) {
         let due = until + jitter(until.since(now.mono) / 4 + Duration::from_secs(1), random);
         self.queue.note_attempt(group);
+        self.given_back.extend(self.queue.take_content(group));
         self.queue.put_off(group, i64::try_from(due.0).unwrap_or(i64::MAX), now);
     }
 }

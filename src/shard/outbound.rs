@@ -97,6 +97,9 @@ fn turn(shard: &Rc<Shard>) -> bool {
     let now = shard.now();
     watch_health(shard);
     let mut more = !shard.scheduler.borrow_mut().turn(shard.random(), now);
+    for content in shard.scheduler.borrow_mut().given_back() {
+        shard.retained.release(content.size_bytes());
+    }
     for n in 0.. {
         if n == PER_TURN || shard.reads_under_way.get() >= READS_MAX {
             more |= n == PER_TURN;

@@ -498,3 +498,31 @@ fn a_connection_left_on_another_shard_holds_its_place_and_is_used_or_closed_ther
     let closings = one.scheduler.closings().filter(|closing| closing.away == there).count();
     assert_eq!(closings, LANE_CONNECTIONS as usize - 1);
 }
+
+#[test]
+fn what_is_put_off_gives_its_content_back() {
+    let mut one = One::new();
+    let contents: Vec<Rc<u64>> = (0..4).map(Rc::new).collect();
+    for content in &contents {
+        one.accept(1, "dead.test", |arrival| arrival.content = Some(content.clone()));
+    }
+    one.route("dead.test", Vec::new());
+    let attempt = one.attempt().expect("the first");
+    let mut back = 0;
+    let completion = one.end(&attempt, &deferred(Scope::Host));
+    back += usize::from(one.scheduler.applied(completion, one.now).is_some());
+    drop(attempt);
+    for _ in 0..200 {
+        for completion in one.route("dead.test", Vec::new()) {
+            back += usize::from(one.scheduler.applied(completion, one.now).is_some());
+        }
+        if let Some(attempt) = one.attempt() {
+            let completion = one.end(&attempt, &deferred(Scope::Host));
+            back += usize::from(one.scheduler.applied(completion, one.now).is_some());
+        }
+        back += one.scheduler.given_back().count();
+        one.pass(S(1));
+    }
+    assert_eq!(back, contents.len(), "each once");
+    assert!(contents.iter().all(|content| Rc::strong_count(content) == 1), "nobody holds it");
+}
