@@ -22,9 +22,13 @@
 //! | P13 | the checksum of a payload is not looked at | a damaged message is sent |
 //! | P15 | HOLDFOR counts as delay; BY;R ends before its time | expired before its time |
 //! | P1, P4 | recovery ends where the last frame says that all was synced | what was said last is unsaid |
-//! | holds | a restart forgets them | not held, and was said to be |
+//! | holds | a restart forgets them; the queue takes no notice of one | not held, and was said to be; held and tried |
 //!
-//! What it does not prove: that delivery goes on while the disk is full (`spool_damage`, tests/it), hostile clients
+//! What is written behind an end that no synced header names yet (a sync failed, and the process died before another
+//! segment was begun) may be missing in one life and there in the next, as long as nothing durable was said in its
+//! stream between them: nobody was told either way.
+//!
+//! What it does not prove: that delivery goes on while the disk is full (`spool_sim`, `spool_damage`, tests/it), hostile clients
 //! (tests/it), and what the drivers do between these rooms (tests/it, tests/it/crash).
 //!
 //! `POSTHASTE_SEEDS=n` sets how many stories are told (from `POSTHASTE_FIRST`), `POSTHASTE_SEED=n` tells one again.

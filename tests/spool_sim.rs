@@ -1,5 +1,14 @@
 //! The spool against a disk that fails in every way: nothing acknowledged is lost, nothing refused
-//! reappears, no final recipient comes back, and what is read is what was written.
+//! reappears, no final recipient comes back, and what is read is what was written. Every fourth story is followed by
+//! one of a disk without room ([`full`]).
+//!
+//! Breaks that were made on purpose, and what says so within the stories of one run:
+//!
+//! | break | what says so |
+//! |---|---|
+//! | a segment is closed without its sync | acknowledged and lost; a final recipient came back |
+//! | a segment whose messages changed while they were copied is given up for ever | `full`: mail is never taken again |
+//! | nothing is compacted | `full`: an outcome waits for ever |
 //!
 //! `POSTHASTE_SEEDS=n` sets how many stories are told, `POSTHASTE_SEED=n` tells one again.
 #![allow(clippy::unwrap_used, clippy::await_holding_refcell_ref)]

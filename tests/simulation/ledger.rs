@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use posthaste::base::{MessageId, WallTime};
+use posthaste::base::{MessageId, StreamId, WallTime};
 use posthaste::mail::{DeliverByMode, Notify, Status, StatusRecord};
 use posthaste::spool::{Body, Durability, Message, Record, Recovered};
 
@@ -56,6 +56,9 @@ pub struct Rcpt {
     notify: Notify,
     pub standing: Standing,
     intended: Option<Intended>,
+    /// What was being written when a former life ended, and was not found since: it lies behind an end that no synced
+    /// header names yet, and may come to light until one does.
+    late: Option<Intended>,
     taken: Vec<Taken>,
     tried_in: Option<u32>,
 }
@@ -105,6 +108,8 @@ pub struct Mail {
     ends_at: WallTime,
     /// An operator asked for an attempt in this life: then it may be early.
     is_hastened: bool,
+    /// It was in doubt, was not found, and may come to light as [`Rcpt::late`] may.
+    is_late: bool,
     pub recipients: Vec<Rcpt>,
 }
 
@@ -127,6 +132,8 @@ pub struct Ledger {
     /// The message that was damaged and of which neither recovery nor a reader has said so.
     pub unnamed: Option<MessageId>,
     pub counts: BTreeMap<&'static str, u64>,
+    /// Streams in which this life has written something durable: what former lives left open is closed there.
+    resumed: BTreeSet<StreamId>,
 }
 
 pub fn content_of(message: &Message, bulk: &[u8]) -> Vec<u8> {
@@ -165,6 +172,7 @@ impl Ledger {
             notify: recipient.notify_effective(),
             standing: Standing::Waits(Facts::default()),
             intended: None,
+            late: None,
             taken: Vec::new(),
             tried_in: None,
         });
@@ -184,6 +192,7 @@ impl Ledger {
             hold: message.envelope.mail.hold_until.unwrap_or_default().since(message.received.at),
             ends_at: ends_at(message),
             is_hastened: false,
+            is_late: false,
             recipients: recipients.collect(),
         };
         assert!(self.mails.insert(message.id, mail).is_none(), "the id {} was given twice", message.id);
@@ -217,6 +226,9 @@ impl Ledger {
                 let mail = self.mails.get_mut(&message.id).expect("submitted before");
                 assert_eq!(mail.state, State::Submitted, "{}", message.id);
                 mail.state = State::Accepted;
+                if mail.durability == Durability::Durable {
+                    self.resumed.insert(message.id.stream);
+                }
             }
             Record::Status(record) => self.happened(record),
             Record::Hold { message, .. } => self.held(*message, true),
@@ -422,7 +434,12 @@ impl Ledger {
             Loss::Memory => "kills",
             Loss::Cache => "power cuts",
         });
-        for mail in self.mails.values_mut() {
+        let resumed = std::mem::take(&mut self.resumed);
+        for (id, mail) in &mut self.mails {
+            if resumed.contains(&id.stream) {
+                mail.is_late = false;
+                mail.recipients.iter_mut().for_each(|rcpt| rcpt.late = None);
+            }
             mail.held_now = false;
             mail.is_hastened = false;
             mail.may_be_lost |= !mail.is_firm
@@ -456,6 +473,7 @@ impl Ledger {
                 assert_eq!(one.recipients.len(), mail.recipients.len(), "P2: {id} came back in part");
                 mail.state = State::Accepted;
             }
+            State::Absent if std::mem::take(&mut mail.is_late) => mail.state = State::Accepted,
             State::Damaged => return,
             State::Refused | State::Absent => panic!("P6: {id} was refused and is there"),
             State::Lost => panic!("{id} was gone and is there again"),
@@ -479,7 +497,7 @@ impl Ledger {
                         settle(*id, at, rcpt, None, &mut self.happened);
                     }
                 }
-                State::Submitted | State::Doubtful => mail.state = State::Absent,
+                State::Submitted | State::Doubtful => (mail.state, mail.is_late) = (State::Absent, true),
                 State::Refused | State::Absent | State::Lost | State::Damaged => {}
             }
         }
@@ -541,6 +559,15 @@ fn settle(
     };
     let intended = rcpt.intended.take();
     let news = intended.filter(|intended| fits(intended.standing));
+    let late = rcpt.late.take();
+    if news.is_none()
+        && let Some(late) = late.filter(|late| !fits(rcpt.standing) && fits(late.standing))
+    {
+        happened.extend(late.report.map(|report| (report, true)));
+        rcpt.standing = late.standing;
+        return;
+    }
+    rcpt.late = if news.is_none() { intended.or(late) } else { None };
     if let Some(intended) = intended
         && let Some(report) = intended.report
     {
