@@ -22,6 +22,8 @@
 //! | P13 | the checksum of a payload is not looked at | a damaged message is sent |
 //! | P15 | HOLDFOR counts as delay; BY;R ends before its time | expired before its time |
 //! | P1, P4 | recovery ends where the last frame says that all was synced | what was said last is unsaid |
+//! | P2, P4 | an attempt that another shard made is made here as well | delivered, and tried again |
+//! | limits | a connection that was left on another shard gives its place back, or is not closed when that shard refuses | more connections than the lane may have |
 //! | holds | a restart forgets them; the queue takes no notice of one | not held, and was said to be; held and tried |
 //!
 //! What is written behind an end that no synced header names yet (a sync failed, and the process died before another
@@ -38,6 +40,8 @@
 mod client;
 #[path = "simulation/ledger.rs"]
 mod ledger;
+#[path = "simulation/lending.rs"]
+mod lending;
 #[path = "simulation/node.rs"]
 mod node;
 #[path = "simulation/operator.rs"]
@@ -66,7 +70,7 @@ use story::{Story, note};
 const LIVES: u64 = 3;
 const SPACE: u64 = 64 << 20;
 /// What at least one of many stories must have had, or nothing was proven about it.
-const WANTED: [&str; 19] = [
+const WANTED: [&str; 22] = [
     "acknowledged",
     "refused",
     "full",
@@ -86,6 +90,9 @@ const WANTED: [&str; 19] = [
     "kills",
     "power cuts",
     "taken",
+    "lent",
+    "handed back",
+    "takers died",
 ];
 
 fn settings() -> Settings {
@@ -132,8 +139,10 @@ async fn life(story: Rc<Story>, life: Life) {
         recoveries.push((node, recovery));
     }
     let nodes = fleet.nodes.borrow().clone();
+    let is_lopsided = story.one_in(2);
     for _ in 0..clients {
-        let node = nodes[story.below(u64::from(shards)) as usize].clone();
+        let at = if is_lopsided { 0 } else { story.below(u64::from(shards)) as usize };
+        let node = nodes[at].clone();
         let wait = Duration::from_millis(story.below(if story.one_in(2) { 50 } else { 4000 }));
         disk.spawn(async move {
             node.disk.sleep(wait).await;

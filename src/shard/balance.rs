@@ -14,10 +14,35 @@ use crate::base::limits::{
 };
 use crate::base::{Monotonic, ShardId};
 
+/// How many ready deliveries make a shard lend or help.
+#[derive(Debug, Clone, Copy)]
+pub struct Marks {
+    /// With more than these it begins to lend.
+    pub lending_above: usize,
+    /// It goes on until no more than these are left.
+    pub lending_until: usize,
+    /// With at most these it begins to help.
+    pub helping_below: usize,
+    /// It goes on until it has more than these.
+    pub helping_until: usize,
+}
+
+impl Default for Marks {
+    fn default() -> Marks {
+        Marks {
+            lending_above: LENDING_ABOVE,
+            lending_until: LENDING_UNTIL,
+            helping_below: HELPING_BELOW,
+            helping_until: HELPING_UNTIL,
+        }
+    }
+}
+
 /// What one shard knows of the others.
 #[derive(Debug)]
 pub struct Balance {
     own: ShardId,
+    marks: Marks,
     peers: Vec<Peer>,
     is_lending: bool,
     is_helping: bool,
@@ -35,15 +60,15 @@ struct Peer {
 
 impl Balance {
     /// Nothing is known yet of the `shards` shards.
-    pub fn new(own: ShardId, shards: u16) -> Balance {
+    pub fn new(own: ShardId, shards: u16, marks: Marks) -> Balance {
         let peer = Peer { lent: 0, is_willing: false, asked_again: Monotonic(0), pause: LENDING_PAUSE };
-        Balance { own, peers: vec![peer; usize::from(shards)], is_lending: false, is_helping: true }
+        Balance { own, marks, peers: vec![peer; usize::from(shards)], is_lending: false, is_helping: true }
     }
 
     /// Looks at the load anew: `ready` deliveries wait here. Says whether lending has just ended.
     pub fn weigh(&mut self, ready: usize) -> bool {
         let was = self.is_lending;
-        self.is_lending = ready > if was { LENDING_UNTIL } else { LENDING_ABOVE };
+        self.is_lending = ready > if was { self.marks.lending_until } else { self.marks.lending_above };
         was && !self.is_lending
     }
 
@@ -97,7 +122,7 @@ impl Balance {
     /// Whether this shard takes attempts of others: `ready` of its own wait, `entered` came in within the last tick, and
     /// it has so many `guests`.
     pub fn helps(&mut self, ready: usize, entered: u64, guests: usize) -> bool {
-        let most = if self.is_helping { HELPING_UNTIL } else { HELPING_BELOW };
+        let most = if self.is_helping { self.marks.helping_until } else { self.marks.helping_below };
         self.is_helping = !self.is_lending && ready <= most && entered <= HELPING_ENTERED_MAX;
         self.is_helping && guests < GUESTS_MAX
     }
@@ -110,14 +135,14 @@ mod tests {
     const NOW: Monotonic = Monotonic(1_000_000);
 
     fn lending(shards: u16) -> Balance {
-        let mut balance = Balance::new(ShardId(0), shards);
+        let mut balance = Balance::new(ShardId(0), shards, Marks::default());
         balance.weigh(LENDING_ABOVE + 1);
         balance
     }
 
     #[test]
     fn nothing_is_lent_below_the_mark_and_lending_ends_far_below_it() {
-        let mut balance = Balance::new(ShardId(0), 4);
+        let mut balance = Balance::new(ShardId(0), 4, Marks::default());
         assert!(!balance.weigh(LENDING_ABOVE));
         assert_eq!(balance.choose(100, NOW), None);
         assert!(!balance.weigh(LENDING_ABOVE + 1));
@@ -185,7 +210,8 @@ mod tests {
     #[test]
     fn equals_do_not_play_ping_pong() {
         for ready in 0..200 {
-            let (mut one, mut two) = (Balance::new(ShardId(0), 2), Balance::new(ShardId(1), 2));
+            let balance = |shard| Balance::new(ShardId(shard), 2, Marks::default());
+            let (mut one, mut two) = (balance(0), balance(1));
             one.weigh(ready);
             two.weigh(ready);
             let (to_two, to_one) = (one.choose(50, NOW), two.choose(50, NOW));

@@ -8,8 +8,7 @@
 //! What is offered is one transaction and its content as octets that threads share, verified when they were read. The home shard
 //! keeps the attempt: its limits, the place of its connection in the lane, and the right to write statuses; until
 //! the answer is there nobody else attempts those recipients. A connection that the taker keeps idle
-//! still holds its place at home; the taker counts what it has promised of each lane (`claimed`) and promises no
-//! connection that it does not have.
+//! still holds its place at home; the taker counts what it has promised of each lane (`claims`).
 //!
 //! Every offer is answered: a [`Promise`] that is dropped answers by itself, as refused while nothing was begun, as
 //! died afterwards.
@@ -25,7 +24,8 @@ use posthaste_rt::mesh::{Address, SendError};
 use posthaste_rt::{task, time};
 use smallvec::SmallVec;
 
-use super::balance::Balance;
+use super::balance::{Balance, Marks};
+use super::claims::Claims;
 use super::message::{Active, Message};
 use super::outbound::{attempted_here, ended};
 use super::routing::Way;
@@ -131,8 +131,7 @@ pub struct Lending {
     guests: Cell<usize>,
     /// The ways out for attempts of each other shard, so that their connections do not mix with ours.
     ways_out: RefCell<HashMap<ShardId, Delivery>>,
-    /// Idle connections of each home's lane of which that home knows.
-    claimed: RefCell<HashMap<(ShardId, LaneKey), usize>>,
+    claims: RefCell<Claims>,
     entered: Cell<u64>,
     entered_before: Cell<u64>,
     is_closing: Cell<bool>,
@@ -147,12 +146,12 @@ impl Lending {
     /// Nothing is lent. `address` is this shard's own.
     pub fn new(own: ShardId, shards: u16, address: Address<Message>) -> Lending {
         Lending {
-            balance: RefCell::new(Balance::new(own, shards)),
+            balance: RefCell::new(Balance::new(own, shards, Marks::default())),
             address,
             lent: RefCell::default(),
             guests: Cell::new(0),
             ways_out: RefCell::default(),
-            claimed: RefCell::default(),
+            claims: RefCell::default(),
             entered: Cell::new(0),
             entered_before: Cell::new(0),
             is_closing: Cell::new(false),
@@ -182,26 +181,6 @@ impl Lending {
     /// Closes all idle connections that were made for others.
     pub fn close_all_idle(&self) {
         self.ways_out.borrow().values().for_each(Delivery::close_all_idle);
-    }
-
-    fn claimed(&self, home: ShardId, lane: &LaneKey) -> usize {
-        self.claimed.borrow().get(&(home, lane.clone())).copied().unwrap_or(0)
-    }
-
-    fn claim(&self, home: ShardId, lane: &LaneKey) {
-        *self.claimed.borrow_mut().entry((home, lane.clone())).or_default() += 1;
-    }
-
-    /// One claimed connection less; `false` when none was claimed.
-    fn unclaim(&self, home: ShardId, lane: &LaneKey) -> bool {
-        let mut claimed = self.claimed.borrow_mut();
-        let key = (home, lane.clone());
-        let Some(count) = claimed.get_mut(&key) else { return false };
-        *count -= 1;
-        if *count == 0 {
-            claimed.remove(&key);
-        }
-        true
     }
 }
 
@@ -281,14 +260,19 @@ pub fn lend(
 }
 
 /// The attempt is made here after all, and its connection, if one idles over there, is no longer counted on.
-pub fn stays(shard: &Rc<Shard>, mut attempt: Attempt<Rc<spool::Message>>, to: ShardId) -> Attempt<Rc<spool::Message>> {
-    shard.lending.balance.borrow_mut().back(to);
-    shard.scheduler.borrow_mut().lend(attempt.id, None);
+fn stays(shard: &Rc<Shard>, mut attempt: Attempt<Rc<spool::Message>>, to: ShardId) -> Attempt<Rc<spool::Message>> {
+    not_lent(shard, attempt.id, to);
     if attempt.away.take().is_some() {
         attempt.reuse = false;
         forget(shard, &attempt.lane.key, to);
     }
     attempt
+}
+
+/// The attempt is not lent to that shard, or no longer.
+pub fn not_lent(shard: &Shard, attempt: AttemptId, to: ShardId) {
+    shard.lending.balance.borrow_mut().back(to);
+    shard.scheduler.borrow_mut().lend(attempt, None);
 }
 
 /// The content as octets that another thread may have; `None` when it is too much, or not in memory.
@@ -307,7 +291,7 @@ pub fn take(shard: &Rc<Shard>, offer: Box<Offer>) {
     let lending = &shard.lending;
     let home = offer.promise.home;
     if offer.reuse {
-        lending.unclaim(home, &offer.lane);
+        lending.claims.borrow_mut().release(home, &offer.lane);
     }
     if !is_willing(shard) {
         let Offer { promise, lane, reuse, .. } = *offer;
@@ -371,13 +355,10 @@ async fn guest(shard: Rc<Shard>, offer: Box<Offer>) {
     let lending = &shard.lending;
     lending.guests.set(lending.guests.get() - 1);
     let Offer { promise, lane, .. } = *offer;
-    let has_spare = delivery.idle_in(&lane) > lending.claimed(home, &lane);
+    let idle = delivery.idle_in(&lane);
     let what = match made {
         Ok(delivered) => {
-            let is_kept = delivered.has_idle && has_spare;
-            if is_kept {
-                lending.claim(home, &lane);
-            }
+            let is_kept = delivered.has_idle && lending.claims.borrow_mut().claim(home, &lane, idle);
             let connection = if is_kept { Connection::Away(shard.id) } else { Connection::Closed };
             let owed = delivered.outcomes.iter().map(|o| (o.recipient, o.owed)).collect();
             let outcomes = delivered.outcomes.into_iter().map(|o| (o.recipient, o.outcome)).collect();
@@ -386,7 +367,7 @@ async fn guest(shard: Rc<Shard>, offer: Box<Offer>) {
         }
         Err(_) => {
             observe::count(Counter::AttemptPanics);
-            if has_spare {
+            if lending.claims.borrow().has_spare(home, &lane, idle) {
                 delivery.close_idle(&lane); // its place is given back
             }
             What::Died
@@ -403,8 +384,7 @@ pub fn returned(shard: &Rc<Shard>, returned: Returned) {
     match what {
         What::Refused => {
             observe::count(Counter::LendingReturned);
-            shard.lending.balance.borrow_mut().back(taker);
-            shard.scheduler.borrow_mut().lend(id, None);
+            not_lent(shard, id, taker);
             let attempt = Attempt { reuse: attempt.reuse && attempt.away.is_none(), away: None, ..attempt };
             task::spawn(attempted_here(shard.clone(), attempt, Some(message)));
         }
@@ -432,7 +412,7 @@ fn forget(shard: &Shard, lane: &LaneKey, away: ShardId) {
 
 /// `home` wants one of its idle connections here closed; one of which it knows no more if `is_forgotten`.
 pub fn close_idle(shard: &Rc<Shard>, home: ShardId, lane: &LaneKey, is_forgotten: bool) {
-    if !shard.lending.unclaim(home, lane) {
+    if !shard.lending.claims.borrow_mut().release(home, lane) {
         return; // closed meanwhile, and said so; or counted on by an attempt
     }
     way_out(shard, home).close_idle(lane);
@@ -443,7 +423,7 @@ pub fn close_idle(shard: &Rc<Shard>, home: ShardId, lane: &LaneKey, is_forgotten
 
 /// An idle connection waited too long here.
 fn tell_closed(shard: &Shard, home: ShardId, lane: &LaneKey) {
-    if shard.lending.unclaim(home, lane) {
+    if shard.lending.claims.borrow_mut().release(home, lane) {
         send(shard, home, Message::IdleClosed(shard.id, lane.clone()));
     }
 }

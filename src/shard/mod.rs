@@ -13,6 +13,7 @@
 
 pub mod arrival;
 pub mod balance;
+pub mod claims;
 mod doors;
 pub mod frame;
 mod inbound;
@@ -118,6 +119,8 @@ pub async fn run(plan: Plan) -> Result<(), String> {
     let mut receiver = plan.receiver;
     inbox::run(&shard, &doors, &mut receiver).await;
     shard.lending.close();
+    shard.scheduler.borrow_mut().close_away();
+    shard.work.ring();
     listen_on(&shard, &doors, receiver);
     stop(shard, &doors, stopped).await;
     tick::flush_all(&plan.log);

@@ -172,19 +172,33 @@ fn read_and_place(shard: &Rc<Shard>, due: DueMessage<Rc<Message>>) {
 
 /// One attempt that another shard makes, up to the offer. What cannot be offered is made here.
 async fn attempted_there(shard: Rc<Shard>, attempt: Attempt<Rc<Message>>, taker: ShardId) {
-    // What cannot be read is found unreadable by the attempt.
-    let message = match &attempt.content {
-        Some(message) => Some(message.clone()),
-        None => shard.spool.read(attempt.message).await.ok().map(|stored| stored.message),
+    let read = match &attempt.content {
+        Some(message) => Ok(message.clone()),
+        None => shard.spool.read(attempt.message).await.map(|stored| stored.message),
     };
     let way = shard.ways.borrow().find(&attempt.lane.key);
-    let left = match (&message, way) {
-        (Some(message), Some(way)) => lending::lend(&shard, attempt, message, &way, taker),
-        _ => Some(lending::stays(&shard, attempt, taker)),
+    let (message, way) = match (read, way) {
+        (Ok(message), Some(way)) => (message, way),
+        (read, _) => {
+            read.as_ref().err().inspect(|error| shard.unreadable(attempt.message, error));
+            lending::not_lent(&shard, attempt.id, taker);
+            let report = nothing(&attempt);
+            return ended(shard, attempt.id, read.ok(), report, OwedReports::new()).await;
+        }
     };
-    if let Some(attempt) = left {
-        attempted_here(shard, attempt, message).await;
+    if let Some(attempt) = lending::lend(&shard, attempt, &message, &way, taker) {
+        attempted_here(shard, attempt, Some(message)).await;
     }
+}
+
+/// Nothing was tried: a connection that the attempt counted on idles where it was, and its place in the lane is not free.
+fn nothing(attempt: &Attempt<Rc<Message>>) -> Report {
+    let connection = match (attempt.reuse, attempt.away) {
+        (true, None) => Connection::Kept,
+        (true, Some(away)) => Connection::Away(away),
+        (false, _) => Connection::Closed,
+    };
+    Report { outcomes: Vec::new(), connection, recipients_max: None }
 }
 
 /// One attempt from its content to its record.
@@ -222,21 +236,18 @@ pub async fn ended(shard: Rc<Shard>, id: AttemptId, message: Option<Rc<Message>>
 type Done = (Option<Rc<Message>>, Report, OwedReports);
 
 async fn deliver(shard: &Rc<Shard>, attempt: &Attempt<Rc<Message>>) -> Done {
-    // A connection that the attempt counted on is idle still: its place in the lane is not free.
-    let connection = if attempt.reuse { Connection::Kept } else { Connection::Closed };
-    let nothing = || Report { outcomes: Vec::new(), connection, recipients_max: None };
     let message = match &attempt.content {
         Some(message) => message.clone(),
         None => match shard.spool.read(attempt.message).await {
             Ok(stored) => stored.message,
             Err(error) => {
                 shard.unreadable(attempt.message, &error);
-                return (None, nothing(), OwedReports::new());
+                return (None, nothing(attempt), OwedReports::new());
             }
         },
     };
     let way = shard.ways.borrow().find(&attempt.lane.key);
-    let Some(way) = way else { return (Some(message), nothing(), OwedReports::new()) };
+    let Some(way) = way else { return (Some(message), nothing(attempt), OwedReports::new()) };
     let recipients: smallvec::SmallVec<[RecipientIndex; 4]> = attempt.recipients.iter().collect();
     let delivered = match &message.body {
         Body::Memory(pieces) => {

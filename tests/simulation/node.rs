@@ -9,7 +9,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use posthaste::base::{Monotonic, Now, RecipientIndex, ShardId};
-use posthaste::limits::{Item, KeyMaker, Limits};
+use posthaste::limits::{KeyMaker, Limits};
 use posthaste::mail::{Diagnostic, ErrorKind, Outcome, Reply, Scope, Source, Status};
 use posthaste::queue::{DueMessage, LaneKey, RecipientSet};
 use posthaste::report;
@@ -19,7 +19,7 @@ use posthaste::scheduler::{
 use posthaste::shard::arrival;
 use posthaste::shard::frame::{OwedReports, frame};
 use posthaste::smtp::client::{
-    Client, ContentForm, Lost, Options, Owed, Progress, Protocol, Results, StartTls, Step, Timeouts, Transaction, Wait,
+    Client, ContentForm, Lost, Options, Owed, Protocol, Results, StartTls, Step, Timeouts, Transaction, Wait,
 };
 use posthaste::smtp::stuff::Stuffer;
 use posthaste::spool::sim::SimDisk;
@@ -28,13 +28,14 @@ use posthaste::spool::{
     Body, CommitError, Durability, Health, Message, ReadError, Record, Recovery, RecoveryEvent, Spool,
 };
 
+use super::lending::{Lending, Note, Tried};
 use super::peer::{Heard, Peer};
 use super::story::{Story, note};
 
 /// Connections of one lane, over all shards.
 pub const LANE_CONNECTIONS_MAX: u32 = 3;
 /// How long a connection idles.
-const IDLE: Duration = Duration::from_secs(4);
+pub const IDLE: Duration = Duration::from_secs(4);
 const READS_MAX: usize = 8;
 /// How long a message is tried.
 pub const EXPIRE: Duration = Duration::from_secs(100);
@@ -53,9 +54,10 @@ pub struct Node {
     pub disk: SimDisk,
     pub spool: Spool<SimDisk>,
     pub scheduler: RefCell<Scheduler<Rc<Message>>>,
-    limits: RefCell<Limits>,
-    fleet: Rc<Fleet>,
-    id: ShardId,
+    pub limits: RefCell<Limits>,
+    pub fleet: Rc<Fleet>,
+    pub id: ShardId,
+    pub lending: Lending,
     specs: RefCell<HashMap<String, Rc<LaneSpec>>>,
     idle: RefCell<HashMap<LaneKey, Vec<Link>>>,
     reads: Cell<usize>,
@@ -71,7 +73,7 @@ pub struct Link {
     peer: Peer,
     heard: VecDeque<Heard>,
     out: Vec<u8>,
-    serial: u64,
+    pub serial: u64,
     _count: Open,
 }
 
@@ -132,8 +134,8 @@ fn nothing(reuse: bool) -> Report {
 }
 
 impl Fleet {
-    /// Sends a batch of limits' items; it arrives after a while, in order.
-    fn send(self: &Rc<Self>, from: &Rc<Node>, to: ShardId, items: Vec<Item>) {
+    /// Sends a note; it arrives after a while, in order.
+    pub fn send(self: &Rc<Self>, from: &Rc<Node>, to: ShardId, note: Note) {
         let key = (from.id.0, to.0);
         let at = from.disk.now() + Duration::from_micros(1 + from.story.below(3000));
         let at = {
@@ -148,9 +150,7 @@ impl Fleet {
             disk.sleep(at.saturating_sub(disk.now())).await;
             let target = fleet.nodes.borrow().get(usize::from(to.0)).cloned();
             if let Some(target) = target {
-                let now = target.now().mono;
-                target.limits.borrow_mut().receive(from.id, items, now);
-                target.ring();
+                target.hear(from.id, note);
             }
         });
     }
@@ -178,6 +178,7 @@ impl Node {
             limits: RefCell::new(Limits::new(id, shards)),
             fleet: fleet.clone(),
             id,
+            lending: Lending::new(id, shards),
             specs: RefCell::default(),
             idle: RefCell::default(),
             reads: Cell::new(0),
@@ -283,7 +284,7 @@ impl Node {
     fn send_limits(self: &Rc<Self>) {
         let batches: Vec<_> = self.limits.borrow_mut().outbox().collect();
         for (to, items) in batches {
-            self.fleet.send(self, to, items);
+            self.fleet.send(self, to, Note::Limits(items));
         }
     }
 
@@ -297,13 +298,21 @@ impl Node {
         woken.into_iter().for_each(|ticket| self.scheduler.borrow_mut().wake(ticket));
         recalled.into_iter().for_each(|key| self.scheduler.borrow_mut().recall(key));
         let closings: Vec<_> = self.scheduler.borrow_mut().closings().collect();
-        for Closing { lane, .. } in closings {
-            let closed = self.idle.borrow_mut().get_mut(&lane.key).and_then(Vec::pop);
-            if closed.is_some() {
-                self.scheduler.borrow_mut().connection_closed(&lane.key, None, &mut self.limits.borrow_mut(), now);
+        for Closing { lane, away } in closings {
+            match away {
+                Some(away) => self.fleet.send(self, away, Note::CloseIdle(lane.key.clone())),
+                None if self.close_idle(&lane.key) => {
+                    self.scheduler.borrow_mut().connection_closed(&lane.key, None, &mut self.limits.borrow_mut(), now);
+                }
+                None => {}
             }
         }
         self.send_limits();
+    }
+
+    /// Closes an idle connection of this shard's own; says whether there was one.
+    pub fn close_idle(&self, lane: &LaneKey) -> bool {
+        self.idle.borrow_mut().get_mut(lane).and_then(Vec::pop).is_some()
     }
 
     fn turn(self: &Rc<Self>) -> bool {
@@ -320,13 +329,17 @@ impl Node {
                 None => self.read_and_place(due),
             }
         }
+        self.weigh();
         loop {
             let attempt = self.scheduler.borrow_mut().next_attempt(&mut self.limits.borrow_mut(), now);
             let Some(attempt) = attempt else { break };
             for at in attempt.recipients.iter() {
                 self.story.ledger.borrow_mut().attempted(attempt.message, at.0 as usize, now.wall);
             }
-            self.disk.spawn(self.clone().attempted(attempt));
+            match self.taker(&attempt) {
+                Some(taker) => self.disk.spawn(self.clone().lend(attempt, taker)),
+                None => self.disk.spawn(self.clone().attempted(attempt)),
+            }
         }
         if is_sick {
             // The real shard looks at the health every 50 ms.
@@ -418,8 +431,19 @@ impl Node {
         });
     }
 
-    async fn attempted(self: Rc<Self>, attempt: Attempt<Rc<Message>>) {
+    pub async fn attempted(self: Rc<Self>, attempt: Attempt<Rc<Message>>) {
         let (message, report, owed) = self.deliver(&attempt).await;
+        self.ended(attempt, message, report, owed).await;
+    }
+
+    /// An attempt has ended, here or on another shard.
+    pub async fn ended(
+        self: Rc<Self>,
+        attempt: Attempt<Rc<Message>>,
+        message: Option<Rc<Message>>,
+        report: Report,
+        owed: OwedReports,
+    ) {
         for at in attempt.recipients.iter() {
             if !report.outcomes.iter().any(|(r, _)| *r == at) {
                 self.story.ledger.borrow_mut().untried(attempt.message, at.0 as usize);
@@ -468,37 +492,50 @@ impl Node {
             },
         };
         let recipients: Vec<RecipientIndex> = attempt.recipients.iter().collect();
-        let domain = attempt.lane.key.next_hop.to_string();
-        let mut may_reuse = attempt.reuse;
+        let lane = &attempt.lane.key;
+        let (tried, link) = self.try_next_hop(lane, None, attempt.reuse, &message, &recipients).await;
+        let (outcomes, owed) = tried.tell(self, &message);
+        let is_kept = link.is_some();
+        link.into_iter().for_each(|link| self.keep(lane, link));
+        let connection = if is_kept { Connection::Kept } else { Connection::Closed };
+        let report = Report { outcomes, connection, recipients_max: tried.recipients_max };
+        (Some(message), report, owed)
+    }
+
+    /// Connects or reuses, here for this shard or for another, and transacts; gives the connection if it can be kept.
+    pub async fn try_next_hop(
+        self: &Rc<Self>,
+        lane: &LaneKey,
+        home: Option<ShardId>,
+        mut may_reuse: bool,
+        message: &Rc<Message>,
+        recipients: &[RecipientIndex],
+    ) -> (Tried, Option<Link>) {
         loop {
             // The attempt holds one place: a connection that idles, or the right to a new one.
-            let idle = match std::mem::take(&mut may_reuse) {
-                true => self.idle.borrow_mut().get_mut(&attempt.lane.key).and_then(Vec::pop),
-                false => None,
+            let idle = match (std::mem::take(&mut may_reuse), home) {
+                (true, None) => self.idle.borrow_mut().get_mut(lane).and_then(Vec::pop),
+                (true, Some(home)) => self.lending.take_idle(home, lane),
+                (false, _) => None,
             };
             let is_old = idle.is_some();
             let mut link = match idle {
                 Some(link) => link,
-                None => match self.open(&domain).await {
+                None => match self.open(&lane.next_hop).await {
                     Ok(link) => link,
                     Err(outcome) => {
                         let outcomes = recipients.iter().map(|r| (*r, outcome.clone())).collect();
-                        return (Some(message), Report { outcomes, ..nothing(false) }, OwedReports::new());
+                        return (Tried { outcomes: Err(outcomes), recipients_max: None, has_idle: false }, None);
                     }
                 },
             };
-            let results = self.transact(&mut link, &message, &recipients).await;
+            let results = self.transact(&mut link, message, recipients).await;
             if is_old && !results.was_answered {
                 continue;
             }
-            let (outcomes, owed) = self.settled(&message, &results);
-            let is_kept = link.client.is_ready() && !self.story.one_in(3);
-            if is_kept {
-                self.keep(&attempt.lane.key, link);
-            }
-            let connection = if is_kept { Connection::Kept } else { Connection::Closed };
-            let report = Report { outcomes, connection, recipients_max: results.recipients_max };
-            return (Some(message), report, owed);
+            let has_idle = link.client.is_ready() && !self.story.one_in(3);
+            let recipients_max = results.recipients_max;
+            return (Tried { outcomes: Ok(results), recipients_max, has_idle }, has_idle.then_some(link));
         }
     }
 
@@ -518,19 +555,6 @@ impl Node {
             node.scheduler.borrow_mut().connection_closed(&lane, None, &mut node.limits.borrow_mut(), node.now());
             node.ring();
         });
-    }
-
-    fn settled(&self, message: &Message, results: &Results) -> (Vec<(RecipientIndex, Outcome)>, OwedReports) {
-        let (mut outcomes, mut all_owed) = (Vec::new(), OwedReports::new());
-        for result in &results.recipients {
-            let Progress::Done { outcome, owed, .. } = &result.progress else { continue };
-            if let Outcome::Delivered(_) = outcome {
-                self.story.ledger.borrow_mut().heard(message.id, result.recipient.0 as usize);
-            }
-            outcomes.push((result.recipient, outcome.clone()));
-            all_owed.push((result.recipient, *owed));
-        }
-        (outcomes, all_owed)
     }
 
     async fn open(self: &Rc<Self>, domain: &str) -> Result<Link, Outcome> {

@@ -81,7 +81,7 @@ impl Node {
         self.is_stopping.set(true);
         self.scheduler.borrow_mut().pause(Some(Pause::Shutdown));
         for _ in 0..200 {
-            if self.scheduler.borrow().attempts_under_way() == 0 {
+            if self.scheduler.borrow().attempts_under_way() + self.lending.guests.get() == 0 {
                 break;
             }
             self.disk.sleep(Duration::from_millis(50)).await;
