@@ -111,7 +111,7 @@ names! {
         MemoryReserved = "session_memory_reserved_bytes": "Octets of the shard's memory budget in use.",
         EventsLagBytes = "events_lag_bytes": "Octets of the log whose events are not written yet.",
         EventsLagSeconds = "events_lag_seconds": "Age of the oldest event that waits to be written; of all shards the highest.",
-        RecoveryPending = "spool_recovery_segments_pending": "Segments that recovery has still to read.",
+        RecoveryPending = "spool_recovery_segments_pending": "Shards whose recovery is not complete.",
     }
 }
 

@@ -110,6 +110,7 @@ pub async fn run(plan: Plan) -> Result<(), String> {
     let shard = build(&plan, spool);
     observe_commits(&shard);
     observe_closed_connections(&shard);
+    observe::gauge_set(observe::Gauge::RecoveryPending, 1); // until all of it is in the queue, whoever asks before that
     let stopped = Switch::default();
     task::spawn_critical(recovery::run(shard.clone(), recovery));
     shipping::start(&shard, plan.events);

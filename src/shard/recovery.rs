@@ -35,6 +35,7 @@ pub async fn run(shard: Rc<Shard>, mut recovery: Recovery) {
             }
         }
     }
+    observe::gauge_set(Gauge::RecoveryPending, 0); // all that was found is in the queue
 }
 
 fn enter(shard: &Rc<Shard>, recovered: &Recovered) {

@@ -116,7 +116,6 @@ fn gauges(shard: &Rc<Shard>) {
     observe::gauge_set(Gauge::SpoolSegments, (spool.segments - spool.ready) as i64);
     observe::gauge_set(Gauge::SpoolSegmentsReady, spool.ready as i64);
     observe::gauge_set(Gauge::SpoolBytesPending, spool.pending as i64);
-    observe::gauge_set(Gauge::RecoveryPending, i64::from(!shard.spool.is_recovered()));
 }
 
 /// Tells the other shards how many sessions are here, when that has changed.

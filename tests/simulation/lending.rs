@@ -45,10 +45,12 @@ pub enum What {
     Died,
 }
 
+type Lent = (Attempt<Rc<Message>>, Rc<Message>);
+
 pub struct Lending {
     balance: RefCell<Balance>,
     claims: RefCell<Claims>,
-    lent: RefCell<HashMap<AttemptId, (Attempt<Rc<Message>>, Rc<Message>)>>,
+    lent: RefCell<HashMap<AttemptId, Lent>>,
     pub guests: Cell<usize>,
     idle: RefCell<HashMap<(ShardId, LaneKey), Vec<Link>>>,
 }

@@ -201,9 +201,12 @@ impl Server {
         self.log().iter().filter(|line| line["event"] == event).count()
     }
 
-    /// Waits until nothing is queued.
+    /// Waits until nothing is queued, nor still to be found by recovery.
     pub fn drained(&self) {
-        eventually("the queue is empty", || self.metric("posthaste_queue_recipients") == 0.0);
+        eventually("the queue is empty", || {
+            self.metric("posthaste_spool_recovery_segments_pending") == 0.0
+                && self.metric("posthaste_queue_recipients") == 0.0
+        });
     }
 
     /// Sends a signal.
