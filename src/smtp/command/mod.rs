@@ -319,7 +319,7 @@ fn number(text: &[u8], digits_max: usize) -> Option<u64> {
     if text.is_empty() || text.len() > digits_max {
         return None;
     }
-    let digits = text.iter().map(|b| u64::from(b.wrapping_sub(b'0')));
+    let mut digits = text.iter().map(|b| u64::from(b.wrapping_sub(b'0')));
     match text.len() {
         ..20 => {
             // Nineteen digits fit.
@@ -327,7 +327,7 @@ fn number(text: &[u8], digits_max: usize) -> Option<u64> {
                 digits.fold((0u64, 0), |(value, largest), d| (value.wrapping_mul(10).wrapping_add(d), d.max(largest)));
             (largest < 10).then_some(value)
         }
-        _ => digits.fold(Some(0u64), |value, d| value?.checked_mul(10)?.checked_add(d).filter(|_| d < 10)),
+        _ => digits.try_fold(0u64, |value, d| value.checked_mul(10)?.checked_add(d).filter(|_| d < 10)),
     }
 }
 
