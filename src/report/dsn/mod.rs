@@ -7,8 +7,8 @@
 //! What remote hosts said is reduced to printable text before it is written (CVE-2020-8794: a reply of
 //! several lines must not become fields).
 //!
-//! About a message with REQUIRETLS (RFC 8689 §5) the notification is redacted: of the message it returns the Message-ID
-//! alone. So it need not require TLS itself, and is not lost on a way back that has none. All but a whole message that is returned is US-ASCII.
+//! A notification about a message with REQUIRETLS requires TLS itself (RFC 8689 §5): it tells who wrote to whom. On a way
+//! back without TLS it is lost, as the RFC warns senders. All but a whole message that is returned is US-ASCII.
 
 mod fields;
 mod returned;
@@ -186,6 +186,7 @@ pub fn notification(
     let facts = facts.finish();
     let mail = MailParameters {
         smtputf8: !sender.is_ascii(),
+        requiretls: original.envelope.mail.requiretls,
         body: if facts.has_8bit_body { BodyType::EightBitMime } else { BodyType::SevenBit },
         ..MailParameters::default()
     };

@@ -3,11 +3,10 @@
 use std::io::Write as _;
 
 use bytes::Bytes;
-use memchr::memmem;
 
 use super::{Action, Original, RecipientReport};
 use crate::base::limits::TEXT_LINE_BYTES_MAX;
-use crate::mail::{ContentFacts, Envelope, HeaderSection, Ret, quoted_printable};
+use crate::mail::{ContentFacts, Envelope, Ret, quoted_printable};
 use crate::report::Settings;
 
 /// What is returned.
@@ -30,7 +29,6 @@ pub enum Returned<'a> {
 pub fn is_whole_wanted(envelope: &Envelope, facts: &ContentFacts, settings: &Settings) -> bool {
     let is_clean = !facts.has_bare_cr && !facts.has_bare_lf && !facts.has_nul;
     envelope.mail.ret == Some(Ret::Full)
-        && !envelope.mail.requiretls // see `choose`
         && facts.size_bytes <= settings.returned_bytes_max as u64
         && is_clean
         && (!facts.has_8bit_header || envelope.mail.smtputf8)
@@ -40,9 +38,6 @@ pub fn is_whole_wanted(envelope: &Envelope, facts: &ContentFacts, settings: &Set
 /// The whole message goes back only with failures (RFC 3461 §4.3).
 pub fn choose<'a>(original: &Original<'a>, reports: &[RecipientReport<'_>], settings: &Settings) -> Returned<'a> {
     let facts = &original.received.content;
-    if original.envelope.mail.requiretls {
-        return Returned::Header { raw: [b"", message_id(original.header)] };
-    }
     let has_failure = reports.iter().any(|r| r.action == Action::Failed);
     match original.body {
         Some(body) if has_failure && is_whole_wanted(original.envelope, facts, settings) => {
@@ -54,13 +49,6 @@ pub fn choose<'a>(original: &Original<'a>, reports: &[RecipientReport<'_>], sett
             Returned::Header { raw: [trace, header] }
         }
     }
-}
-
-/// What alone may return of a message that was to travel in TLS only (RFC 8689 §5): by this its sender knows it.
-fn message_id(header: &[u8]) -> &[u8] {
-    let section = HeaderSection::parse(Bytes::copy_from_slice(header));
-    let Some(field) = section.named("Message-ID").next() else { return b"" };
-    memmem::find(header, field.raw).and_then(|at| header.get(at..at + field.raw.len())).unwrap_or_default()
 }
 
 /// The text holds characters beyond US-ASCII, our own trace fields included: a type of RFC 6533 §3 is its own.

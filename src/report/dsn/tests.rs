@@ -170,24 +170,14 @@ fn in_utf8() {
 }
 
 #[test]
-fn what_was_to_travel_in_tls_is_redacted_and_comes_back_without() {
+fn what_was_to_travel_in_tls_comes_back_in_tls() {
     let mut case = Case::new("<a@example.org>");
-    case.envelope.mail.requiretls = true;
-    case.envelope.mail.ret = Some(Ret::Full);
-    case.header = [HEADER.as_bytes(), b"message-id: <1@\r\n\texample.org>\r\nX-More: 1\r\n"].concat();
     let to = recipient("<b@example.net>");
-    let report = case.report(&[about(&to, Action::Failed, None)]).expect("a report");
-    assert!(!report.envelope.mail.requiretls, "RFC 8689 section 5: redacted, it may travel in the clear");
-    let returned = text(&report);
-    let part = returned.split("text/rfc822-headers\r\n\r\n").nth(1).expect("the part");
-    assert!(part.starts_with("message-id: <1@\r\n\texample.org>\r\n\r\n--="), "{returned}");
-    for secret in ["Dear b", "a test", "X-More", "client.example"] {
-        assert!(!returned.contains(secret), "{secret} in {returned}");
+    for requiretls in [false, true] {
+        case.envelope.mail.requiretls = requiretls;
+        let report = case.report(&[about(&to, Action::Failed, None)]).expect("a report");
+        assert_eq!(report.envelope.mail.requiretls, requiretls, "RFC 8689 section 5");
     }
-    case.header = HEADER.into();
-    assert!(
-        text(&case.report(&[about(&to, Action::Failed, None)]).expect("a report")).contains("headers\r\n\r\n\r\n--=")
-    );
 }
 
 #[test]
