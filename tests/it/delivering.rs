@@ -164,17 +164,19 @@ fn what_a_next_hop_lacks_is_done_without_or_refused_in_words() {
     send(" SMTPUTF8", "<ascii@two.test>", CONTENT);
     send("", "<large@small.test>", &format!("{CONTENT}{}", "x".repeat(500)));
     send(" RET=HDRS ENVID=e1", "<dsn@two.test> NOTIFY=SUCCESS", CONTENT);
-    // Three failures, one relayed report, two messages that needed nothing.
+    // Two failures, one relayed report, one message converted, two that needed nothing.
     eventually("all have come to something", || sink.count() == 6);
     server.drained();
     let plain: Vec<_> = sink.arrived().into_iter().filter(|m| !m.mail.starts_with("FROM:<>")).collect();
-    assert_eq!(plain.len(), 2);
+    assert_eq!(plain.len(), 3);
     for message in &plain {
         assert_eq!(message.mail, "FROM:<a@one.test>", "no parameter that was not offered");
     }
+    let converted = plain.iter().find(|m| m.rcpt[0].contains("eight@two.test")).expect("it arrives");
+    let text = String::from_utf8_lossy(&converted.content);
+    assert!(text.is_ascii() && text.ends_with("\r\n\r\nb=C3=B6dy\r\n"), "{text}");
     let texts = reports(&sink);
     let find = |part: &str| texts.iter().find(|t| t.contains(part)).unwrap_or_else(|| panic!("no report on {part}"));
-    assert!(find("; eight@two.test").contains("Status: 5.6.3"));
     assert!(find("Final-Recipient: utf-8;").contains("Status: 5.6.7"));
     assert!(find("Final-Recipient: utf-8;").contains("message/global-delivery-status"));
     assert!(find("; large@small.test").contains("Status: 5.3.4"));
