@@ -11,6 +11,7 @@ use super::message::{Message, Update};
 use super::operator;
 use super::routing::Ways;
 use super::state::{InForce, Shard};
+use super::tick;
 use crate::lookup::ShardLookups;
 use crate::observe;
 
@@ -47,6 +48,7 @@ pub async fn run(shard: &Rc<Shard>, doors: &Doors, receiver: &mut Receiver<Messa
                     });
                 }
                 Message::Snapshot(sender) => {
+                    tick::gauges(shard, doors);
                     let _ = sender.send(observe::snapshot()); // as above
                 }
                 Message::Configure(update, sender) => {

@@ -30,9 +30,7 @@ pub async fn run(shard: Rc<Shard>, doors: Rc<Doors>, log: LogSender, stopped: Sw
         time::sleep(INTERVAL).await;
         flush(&log);
         counts(&shard, &seen);
-        gauges(&shard);
-        shipping::gauges(&shard);
-        doors::gauges(&doors);
+        gauges(&shard, &doors);
         shard.lending.tick();
         tell_load(&shard, &doors);
         watch(&shard, &health);
@@ -106,7 +104,10 @@ fn counts(shard: &Rc<Shard>, seen: &Cell<(Statistics, u64)>) {
     }
 }
 
-fn gauges(shard: &Rc<Shard>) {
+/// Sets the gauges to what holds now.
+pub fn gauges(shard: &Rc<Shard>, doors: &Doors) {
+    shipping::gauges(shard);
+    doors::gauges(doors);
     let scheduler = shard.scheduler.borrow();
     let queue = scheduler.queue();
     observe::gauge_set(Gauge::QueueMessages, queue.len() as i64);
