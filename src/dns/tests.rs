@@ -92,9 +92,15 @@ struct NameServer {
 
 impl NameServer {
     fn new(says: impl Fn(&str, u16) -> Said + Send + Sync + 'static) -> NameServer {
-        let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
-        let port = udp.local_addr().expect("an address").port();
-        let tcp = TcpListener::bind(("127.0.0.1", port)).expect("the same port over TCP");
+        // A port that is free over UDP may be somebody's over TCP.
+        let (udp, tcp, port) = (0..100)
+            .find_map(|_| {
+                let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
+                let port = udp.local_addr().expect("an address").port();
+                let tcp = TcpListener::bind(("127.0.0.1", port)).ok()?;
+                Some((udp, tcp, port))
+            })
+            .expect("a port that is free over both");
         udp.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
         tcp.set_nonblocking(true).expect("nonblocking");
         let (questions, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
